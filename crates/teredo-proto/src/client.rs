@@ -1,0 +1,1 @@
+//! The client (RFC 4380 section 5.2).

@@ -1,0 +1,35 @@
+//! Which IPv4 addresses a role may send to or believe (RFC 4380 section 5.2.4).
+
+use core::net::Ipv4Addr;
+
+use teredo_wire::ipv4::{Ipv4Cidr, is_global_unicast, is_special_purpose};
+
+/// The global unicast test with what only this host knows.
+#[derive(Clone, Debug, Default)]
+pub struct Ipv4Filter {
+    /// Special-purpose ranges (not those RFC 4380 itself refuses) that count as global here:
+    /// private networks, labs, tests.
+    pub allowed: Vec<Ipv4Cidr>,
+    /// This host's own IPv4 addresses.
+    pub own: Vec<Ipv4Addr>,
+    /// The subnets attached to this host, whose directed broadcasts are refused.
+    pub subnets: Vec<Ipv4Cidr>,
+}
+
+impl Ipv4Filter {
+    /// Whether `address` may be sent to.
+    pub fn permits(&self, address: Ipv4Addr) -> bool {
+        self.is_global(address) && !self.own.contains(&address)
+    }
+
+    /// Whether `address` counts as global unicast, own or not: a mapped address may be an own one
+    /// when there is no NAT.
+    pub fn is_global(&self, address: Ipv4Addr) -> bool {
+        let allowed = || self.allowed.iter().any(|range| range.contains(address));
+        let broadcast =
+            |subnet: &Ipv4Cidr| subnet.prefix_len() < 31 && subnet.broadcast() == address;
+        is_global_unicast(address)
+            && (!is_special_purpose(address) || allowed())
+            && !self.subnets.iter().any(broadcast)
+    }
+}

@@ -1,0 +1,214 @@
+//! Why a packet was dropped: one variant, one name, one counter.
+
+use teredo_wire::Malformed;
+
+/// Numbers of what a role did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counters {
+    dropped: [u64; DropReason::COUNT],
+    /// IPv6 packets handed to the IPv6 side.
+    pub delivered: u64,
+    /// IPv6 packets sent on to a peer, at once or from a queue.
+    pub sent: u64,
+    /// Bubbles sent: one for each batch of direct and indirect ones.
+    pub bubbles_sent: u64,
+    /// Bubbles received and taken.
+    pub bubbles_received: u64,
+    /// Answers sent: Router Advertisements of a server.
+    pub advertisements_sent: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            dropped: [0; DropReason::COUNT],
+            delivered: 0,
+            sent: 0,
+            bubbles_sent: 0,
+            bubbles_received: 0,
+            advertisements_sent: 0,
+        }
+    }
+}
+
+impl Counters {
+    /// Packets dropped for `reason`.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped[reason.index()]
+    }
+
+    /// Packets dropped, by reason, in the order of [`DropReason::all`].
+    pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::all().map(|reason| (reason, self.dropped(reason)))
+    }
+
+    /// Packets dropped for any reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    pub(crate) fn count_drop(&mut self, reason: DropReason) {
+        self.dropped[reason.index()] += 1;
+    }
+}
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
+        /// Why a packet was dropped.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum DropReason {
+            $($(#[$doc])* $variant,)+
+            /// The UDP payload is not a Teredo datagram.
+            Malformed(Malformed),
+        }
+
+        impl DropReason {
+            const PLAIN: &[Self] = &[$(Self::$variant,)+];
+            /// Number of reasons.
+            pub const COUNT: usize = Self::PLAIN.len() + Malformed::ALL.len();
+
+            /// The name used in counters and output.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                    Self::Malformed(malformed) => malformed.name(),
+                }
+            }
+
+            fn index(self) -> usize {
+                match self {
+                    Self::Malformed(malformed) => Self::PLAIN.len() + malformed as usize,
+                    $(Self::$variant => Slot::$variant as usize,)+
+                }
+            }
+        }
+
+        enum Slot { $($variant,)+ }
+    };
+}
+
+drop_reasons! {
+    // Any role, on reception.
+    /// An unknown trailer demands it (RFC 6081 section 5.1.2).
+    RefusedTrailer = "refused-trailer",
+    /// The observed source cannot be one: port 0, 0/8, 127/8, multicast, broadcast.
+    ImpossibleSource = "impossible-source",
+    /// The observed source is an own endpoint: a loop.
+    OwnEndpoint = "own-endpoint",
+    /// A routing header (RFC 6169 section 2.3).
+    RoutingHeader = "routing-header",
+    /// An IPv6 source that no node has: unspecified, loopback, multicast.
+    ImpossibleIpv6Source = "impossible-ipv6-source",
+    /// ICMPv6 that is cut short or has a wrong checksum.
+    InvalidIcmpv6 = "invalid-icmpv6",
+
+    // Client, reception.
+    /// The client has no address.
+    NotQualified = "not-qualified",
+    /// The IPv6 destination is not the client's Teredo address.
+    NotOurAddress = "not-our-address",
+    /// The IPv6 source is the client's own address.
+    OwnAddress = "own-address",
+    /// A link-local source that is not a relay's bubble through the own server.
+    LinkLocalSource = "link-local-source",
+    /// Neighbor discovery, which never passes the tunnel.
+    NeighborDiscovery = "neighbor-discovery",
+    /// A Router Advertisement that answers nothing outstanding.
+    UnsolicitedAdvertisement = "unsolicited-advertisement",
+    /// A Router Advertisement without the authentication that the solicitation had.
+    MissingAuthentication = "missing-authentication",
+    /// A Router Advertisement with another nonce.
+    WrongNonce = "wrong-nonce",
+    /// A Router Advertisement whose confirmation byte refuses the client.
+    Refused = "refused",
+    /// A Router Advertisement without a usable origin indication.
+    UnusableOrigin = "unusable-origin",
+    /// A Router Advertisement with wrong IPv6 addresses, hop limit, code, length or options.
+    InvalidAdvertisement = "invalid-advertisement",
+    /// A Router Advertisement without exactly one usable prefix.
+    UnusablePrefix = "unusable-prefix",
+    /// A Router Advertisement with an MTU below 1280 or above 65535.
+    UnusableMtu = "unusable-mtu",
+    /// A packet from an endpoint that is not proven to lead to its Teredo source.
+    UnprovenPeer = "unproven-peer",
+    /// A bubble that asks for an answer past the limits of RFC 4380 section 5.2.6.
+    BubbleLimit = "bubble-limit",
+
+    // Client and relay, transmission.
+    /// Not an IPv6 packet, or cut short.
+    InvalidPacket = "invalid-packet",
+    /// The IPv6 source is not one this role sends for.
+    WrongSource = "wrong-source",
+    /// The IPv6 destination is one this role never sends to.
+    WrongDestination = "wrong-destination",
+    /// An IPv4 address embedded in the destination may not be sent to (section 5.2.4).
+    ForbiddenIpv4 = "forbidden-ipv4",
+    /// The packet is larger than the MTU.
+    TooBig = "too-big",
+    /// The queue of the peer, or of all peers, is full.
+    QueueFull = "queue-full",
+    /// The peer did not answer in time.
+    PeerUnreachable = "peer-unreachable",
+    /// The peer list is full of peers worth keeping.
+    PeerListFull = "peer-list-full",
+
+    // Server.
+    /// The observed IPv4 source is not global unicast.
+    ForbiddenSource = "forbidden-source",
+    /// Neither a bubble nor ICMPv6.
+    NotForServer = "not-for-server",
+    /// A Router Solicitation that RFC 4861 section 6.1.1 finds invalid.
+    InvalidSolicitation = "invalid-solicitation",
+    /// A Teredo source that does not embed the observed source.
+    EndpointMismatch = "endpoint-mismatch",
+    /// No acceptance rule of RFC 4380 section 5.3.1 fits.
+    NotAccepted = "not-accepted",
+    /// An IPv6 destination that is not global in scope.
+    NotGlobalScope = "not-global-scope",
+    /// The destination embeds an own address, or both ports are 3544: a loop.
+    Loop = "loop",
+    /// Larger than any bubble or echo request Teredo needs.
+    TooLarge = "too-large",
+    /// The hop limit is used up.
+    HopLimit = "hop-limit",
+    /// Past the limit of answers.
+    RateLimit = "rate-limit",
+
+    // Relay.
+    /// An authentication or origin, which only servers send.
+    UnexpectedEncapsulation = "unexpected-encapsulation",
+    /// A client that this relay has no packets for.
+    UnknownPeer = "unknown-peer",
+    /// An IPv6 destination outside the served range.
+    NotServed = "not-served",
+}
+
+impl DropReason {
+    /// All reasons, in a fixed order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::PLAIN.iter().copied().chain(Malformed::ALL.into_iter().map(Self::Malformed))
+    }
+}
+
+impl From<Malformed> for DropReason {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_name_and_counter() {
+        let mut names: Vec<_> = DropReason::all().map(DropReason::name).collect();
+        let mut slots: Vec<_> = DropReason::all().map(DropReason::index).collect();
+        assert_eq!(slots.len(), DropReason::COUNT);
+        names.sort_unstable();
+        names.dedup();
+        slots.dedup();
+        assert_eq!(names.len(), DropReason::COUNT);
+        assert_eq!(slots, (0..DropReason::COUNT).collect::<Vec<_>>());
+    }
+}

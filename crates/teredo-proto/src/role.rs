@@ -1,0 +1,234 @@
+//! The verbs that all roles share, and what goes in and comes out.
+
+use core::net::{Ipv6Addr, SocketAddrV4};
+use core::ops::Range;
+
+use crate::reason::{Counters, DropReason};
+use crate::time::Instant;
+
+/// A Teredo role: a state machine that is fed packets and time, and drained.
+///
+/// # Contract
+///
+/// Mutate once, drain, then wait. After each `handle_*` call take everything out of
+/// [`poll_transmit`](Self::poll_transmit) and [`poll_event`](Self::poll_event) until they return
+/// `None`, then ask [`poll_timeout`](Self::poll_timeout) how long nothing needs to happen. A batch
+/// of `handle_*` calls may be drained at its end. `now` never goes backwards; calling
+/// [`handle_timeout`](Self::handle_timeout) early or for nothing is harmless.
+///
+/// Packets that need no decision of their own are answered on the spot
+/// ([`Inbound::Deliver`], [`Outbound::Send`]): one table look-up, no copy, no allocation.
+pub trait Role {
+    /// Takes the payload of a UDP datagram that arrived on one of the role's sockets.
+    fn handle_datagram(&mut self, now: Instant, arrival: Arrival, payload: &[u8]) -> Inbound;
+
+    /// Takes an IPv6 packet from the host's or router's IPv6 side.
+    fn handle_packet(&mut self, now: Instant, packet: &[u8]) -> Outbound;
+
+    /// Does what has become due.
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// Writes the next thing to send into `buffer`, which holds at least
+    /// [`TRANSMIT_LEN_MAX`] bytes; `None` when there is nothing.
+    fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<Transmit>;
+
+    /// The next thing to tell the host; `None` when there is nothing.
+    fn poll_event(&mut self) -> Option<Event>;
+
+    /// When `handle_timeout` wants to be called next, and what for; `None` for never.
+    fn poll_timeout(&self) -> Option<(Instant, Reason)>;
+
+    /// What happened so far.
+    fn counters(&self) -> &Counters;
+}
+
+/// The most bytes one [`Transmit`] takes: an IPv6 packet of the Teredo MTU. Longer ones go out as
+/// they came in, through [`Outbound::Send`].
+pub const TRANSMIT_LEN_MAX: usize = 1500;
+
+/// Where a datagram came from and on which socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The observed source.
+    pub from: SocketAddrV4,
+    /// The socket it arrived on.
+    pub on: Local,
+}
+
+/// One of the sockets of a role. The random ports of RFC 6081 will be further ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Local {
+    /// The service port of a client or relay; a server's primary address.
+    Primary,
+    /// A server's secondary address.
+    Secondary,
+}
+
+/// What is to be done with a received datagram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Inbound {
+    /// These bytes of the payload are an IPv6 packet for the IPv6 side.
+    Deliver(Range<usize>),
+    /// The role took what it needed.
+    Consumed,
+    /// Dropped, and counted.
+    Dropped(DropReason),
+}
+
+/// What is to be done with an IPv6 packet from the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Outbound {
+    /// Send the packet, as it is, in a datagram.
+    Send {
+        /// Destination of the datagram.
+        to: SocketAddrV4,
+        /// Socket to send it from.
+        via: Local,
+    },
+    /// The role keeps a copy until it knows where to send it.
+    Queued,
+    /// Dropped, and counted; an ICMPv6 error for the sender may follow from `poll_transmit`.
+    Dropped(DropReason),
+}
+
+/// Something to send, written into the caller's buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transmit {
+    /// A UDP payload.
+    Datagram {
+        /// Destination.
+        to: SocketAddrV4,
+        /// Socket to send it from.
+        via: Local,
+        /// Bytes written.
+        len: usize,
+    },
+    /// An IPv6 packet for the IPv6 side.
+    Packet {
+        /// Bytes written.
+        len: usize,
+    },
+}
+
+/// Something the host should know or do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The client changed its state.
+    StateChanged(State),
+    /// The client's Teredo address is this one now, on a link of this MTU; `None`: it has none.
+    AddressChanged(Option<(Ipv6Addr, u16)>),
+    /// The client learned what kind of NAT it is behind.
+    NatKindChanged(NatKind),
+    /// The server's name should be resolved again; the answer goes to the client.
+    ServerLost,
+    /// Packets to this peer now go directly.
+    PeerReached(Ipv6Addr),
+    /// Nothing directly came from this peer in time; what was queued for it is dropped.
+    PeerUnreachable(Ipv6Addr),
+}
+
+/// The state of a client; the words are those of every output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Not in service.
+    Offline(OfflineReason),
+    /// Enabled, idle, without need of an address.
+    Dormant,
+    /// Qualifying.
+    Probe,
+    /// An address is obtained and maintained.
+    Qualified,
+}
+
+impl State {
+    /// The word used in output, metrics and the control interface.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Offline(_) => "offline",
+            Self::Dormant => "dormant",
+            Self::Probe => "probe",
+            Self::Qualified => "qualified",
+        }
+    }
+
+    /// Why the client is off-line, if it is.
+    pub const fn offline_reason(self) -> Option<OfflineReason> {
+        match self {
+            Self::Offline(reason) => Some(reason),
+            Self::Dormant | Self::Probe | Self::Qualified => None,
+        }
+    }
+}
+
+/// Why a client is off-line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OfflineReason {
+    /// It was not started, or was stopped.
+    Stopped,
+    /// The primary server address did not answer.
+    NoAnswer,
+    /// The secondary server address did not answer, and `strict` asks for it.
+    NoSecondaryAnswer,
+    /// The server refused: a confirmation byte other than 0 without a key.
+    Refused,
+    /// The NAT maps each destination to another endpoint (RFC 4380 section 5.2.1).
+    SymmetricNat,
+}
+
+impl OfflineReason {
+    /// The word used in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::NoAnswer => "no-answer",
+            Self::NoSecondaryAnswer => "no-secondary-answer",
+            Self::Refused => "refused",
+            Self::SymmetricNat => "symmetric-nat",
+        }
+    }
+}
+
+/// What the two server addresses show of the NAT (RFC 4787 section 4.1, RFC 6081 section 3).
+/// Filtering cannot be seen since RFC 5991.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum NatKind {
+    /// The secondary address has not answered, yet or at all.
+    #[default]
+    Unknown,
+    /// The mapped endpoint is the local one.
+    None,
+    /// Both addresses see the same mapped endpoint: cone, address- or port-restricted.
+    EndpointIndependent,
+    /// They see different ports: port-symmetric.
+    PortSymmetric,
+    /// They see different addresses: address-symmetric.
+    AddressSymmetric,
+}
+
+impl NatKind {
+    /// The word used in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::None => "none",
+            Self::EndpointIndependent => "endpoint-independent",
+            Self::PortSymmetric => "port-symmetric",
+            Self::AddressSymmetric => "address-symmetric",
+        }
+    }
+}
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Repeating or giving up a Router Solicitation.
+    Solicitation,
+    /// Maintenance of the mapping (RFC 4380 section 5.2.5).
+    Refresh,
+    /// A new attempt to qualify.
+    Restart,
+    /// Repeating or giving up bubbles or echo requests to a peer.
+    Peer,
+}

@@ -1,0 +1,1 @@
+//! The server (RFC 4380 section 5.3).
