@@ -85,7 +85,7 @@ fn find_report(header: &libc::msghdr) -> Option<Report> {
         while let Some(control) = message.as_ref() {
             if control.cmsg_level == libc::IPPROTO_IP
                 && control.cmsg_type == libc::IP_RECVERR
-                && control.cmsg_len as usize >= libc::CMSG_LEN(size_of::<Report>() as u32) as usize
+                && control.cmsg_len >= libc::CMSG_LEN(size_of::<Report>() as u32) as _
             {
                 return Some(libc::CMSG_DATA(message).cast::<Report>().read_unaligned());
             }

@@ -160,10 +160,10 @@ impl Slots {
         unsafe {
             let mut message = libc::CMSG_FIRSTHDR(header);
             while let Some(control) = message.as_ref() {
-                let len = libc::CMSG_LEN(size_of::<libc::in_pktinfo>() as u32) as usize;
+                let len = libc::CMSG_LEN(size_of::<libc::in_pktinfo>() as u32);
                 if control.cmsg_level == libc::IPPROTO_IP
                     && control.cmsg_type == libc::IP_PKTINFO
-                    && control.cmsg_len as usize >= len
+                    && control.cmsg_len >= len as _
                 {
                     let info: libc::in_pktinfo =
                         libc::CMSG_DATA(message).cast::<libc::in_pktinfo>().read_unaligned();

@@ -1,0 +1,150 @@
+//! Addresses of interfaces.
+
+use std::io;
+use std::net::IpAddr;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, CacheInfo,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::Netlink;
+use crate::error::Context;
+
+/// An address to put on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    /// The interface.
+    pub index: u32,
+    /// The address.
+    pub address: IpAddr,
+    /// How many of its first bits are the subnet's. With less than all, the kernel adds a route to
+    /// the subnet by itself.
+    pub prefix_len: u8,
+    /// How long it is good for.
+    pub lifetime: Lifetime,
+}
+
+/// How long an address lives, in seconds from now (RFC 4862, section 5.5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// How long new connections may choose it.
+    pub preferred_s: u32,
+    /// How long it stays at all.
+    pub valid_s: u32,
+}
+
+impl Lifetime {
+    /// Without an end.
+    pub const FOREVER: Self = Self { preferred_s: u32::MAX, valid_s: u32::MAX };
+}
+
+/// An address that an interface has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressEntry {
+    /// The interface.
+    pub index: u32,
+    /// The host's own address there.
+    pub address: IpAddr,
+    /// How many of its first bits are the subnet's.
+    pub prefix_len: u8,
+    /// How far it reaches.
+    pub scope: AddressScope,
+    /// Not to be used yet: duplicate address detection is under way, or has failed.
+    pub tentative: bool,
+    /// Not to be chosen for new connections.
+    pub deprecated: bool,
+}
+
+/// How far an address reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressScope {
+    /// Everywhere, as far as the kernel knows: private IPv4 addresses count as global here.
+    Global,
+    /// This link.
+    Link,
+    /// This host.
+    Host,
+    /// Anything else, such as the old site scope.
+    Other,
+}
+
+impl Netlink {
+    /// Adds an address, usable at once (without duplicate address detection), or renews it.
+    pub fn add_address(&mut self, address: &InterfaceAddress) -> io::Result<()> {
+        let mut message = message(address.index, address.address, address.prefix_len);
+        message.header.flags = AddressHeaderFlags::Nodad;
+        let mut lifetime = CacheInfo::default();
+        lifetime.ifa_preferred = address.lifetime.preferred_s;
+        lifetime.ifa_valid = address.lifetime.valid_s;
+        message.attributes.push(AddressAttribute::CacheInfo(lifetime));
+        self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
+            .context(|| format!("adding {} to interface {}", address.address, address.index))
+    }
+
+    /// Takes an address away.
+    pub fn delete_address(
+        &mut self,
+        index: u32,
+        address: IpAddr,
+        prefix_len: u8,
+    ) -> io::Result<()> {
+        let message = message(index, address, prefix_len);
+        self.change(RouteNetlinkMessage::DelAddress(message), 0)
+            .context(|| format!("deleting {address} from interface {index}"))
+    }
+
+    /// All addresses of all interfaces, of both families.
+    pub fn addresses(&mut self) -> io::Result<Vec<AddressEntry>> {
+        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        self.dump(request, entry).context(|| "listing the addresses".to_owned())
+    }
+}
+
+fn message(index: u32, address: IpAddr, prefix_len: u8) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.index = index;
+    message.header.prefix_len = prefix_len;
+    message.header.family = match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+    message
+}
+
+fn entry(message: RouteNetlinkMessage) -> Option<AddressEntry> {
+    let RouteNetlinkMessage::NewAddress(message) = message else { return None };
+    let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
+    let (mut local, mut address) = (None, None);
+    for attribute in message.attributes {
+        match attribute {
+            AddressAttribute::Local(ip) => local = Some(ip),
+            AddressAttribute::Address(ip) => address = Some(ip),
+            AddressAttribute::Flags(all) => flags = all,
+            _ => {}
+        }
+    }
+    Some(AddressEntry {
+        index: message.header.index,
+        // On a point-to-point link the other attribute is the far end's address.
+        address: local.or(address)?,
+        prefix_len: message.header.prefix_len,
+        scope: message.header.scope.into(),
+        tentative: flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
+        deprecated: flags.contains(AddressFlags::Deprecated),
+    })
+}
+
+impl From<netlink_packet_route::address::AddressScope> for AddressScope {
+    fn from(scope: netlink_packet_route::address::AddressScope) -> Self {
+        use netlink_packet_route::address::AddressScope as Kernel;
+        match scope {
+            Kernel::Universe => Self::Global,
+            Kernel::Link => Self::Link,
+            Kernel::Host => Self::Host,
+            _ => Self::Other,
+        }
+    }
+}

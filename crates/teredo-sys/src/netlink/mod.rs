@@ -1,0 +1,165 @@
+//! Interfaces, addresses and routes, by rtnetlink.
+//!
+//! Everything is synchronous: a call returns when the kernel has acknowledged it, and its error names
+//! what was asked. [`Monitor`] tells when something has changed. A socket stays in the network
+//! namespace of the thread that opened it.
+//!
+//! The codec crates change often; their types do not leave this module.
+
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the codec's enums list all that a kernel may say; we look for a few things in it"
+)]
+
+use std::io;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+pub use self::address::{AddressEntry, AddressScope, InterfaceAddress, Lifetime};
+pub use self::monitor::Monitor;
+pub use self::route::{InstalledRoute, ROUTE_PROTOCOL, Route};
+use crate::error::Context;
+
+mod address;
+mod link;
+mod monitor;
+mod route;
+
+/// The kernel fills dumps in pieces of at most 32 KiB.
+const RECEIVE_BYTES: usize = 64 << 10;
+
+/// How often a list is asked for again because it changed while it was read.
+const DUMP_ATTEMPTS: usize = 4;
+
+/// A connection to the kernel's network configuration.
+pub struct Netlink {
+    socket: Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Netlink {
+    /// Opens a connection in the network namespace of the calling thread. Reading needs no
+    /// privilege, changing needs `CAP_NET_ADMIN`.
+    pub fn open() -> io::Result<Self> {
+        let socket = open().context(|| "opening a netlink socket".to_owned())?;
+        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(RECEIVE_BYTES) })
+    }
+
+    /// Asks for a change and waits for the acknowledgement.
+    fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        let sequence = self.send(message, NLM_F_REQUEST | NLM_F_ACK | flags)?;
+        loop {
+            for message in self.receive(sequence)? {
+                if let NetlinkPayload::Error(error) = message.payload {
+                    return if error.code.is_none() { Ok(()) } else { Err(error.to_io()) };
+                }
+            }
+        }
+    }
+
+    /// Asks for a list and keeps what `pick` picks.
+    fn dump<T>(
+        &mut self,
+        message: RouteNetlinkMessage,
+        pick: impl Fn(RouteNetlinkMessage) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
+        for _ in 0..DUMP_ATTEMPTS {
+            if let Some(list) = self.dump_once(message.clone(), &pick)? {
+                return Ok(list);
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::ResourceBusy, "the list keeps changing"))
+    }
+
+    /// Nothing if the list changed meanwhile.
+    fn dump_once<T>(
+        &mut self,
+        message: RouteNetlinkMessage,
+        pick: impl Fn(RouteNetlinkMessage) -> Option<T>,
+    ) -> io::Result<Option<Vec<T>>> {
+        let sequence = self.send(message, NLM_F_REQUEST | NLM_F_DUMP)?;
+        let mut list = Vec::new();
+        let mut is_consistent = true;
+        loop {
+            for message in self.receive(sequence)? {
+                is_consistent &= message.header.flags & NLM_F_DUMP_INTR == 0;
+                match message.payload {
+                    NetlinkPayload::InnerMessage(inner) => list.extend(pick(inner)),
+                    NetlinkPayload::Error(error) => return Err(error.to_io()),
+                    NetlinkPayload::Done(_) => return Ok(is_consistent.then_some(list)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<u32> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = flags;
+        header.sequence_number = self.sequence;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        message.finalize();
+        let mut request = vec![0; message.buffer_len()];
+        message.serialize(&mut request);
+        self.socket.send(&request, 0)?;
+        Ok(self.sequence)
+    }
+
+    /// The next messages that answer request `sequence`. One that the codec cannot read, such as a
+    /// route of a kind that is newer than it, is left out.
+    fn receive(
+        &mut self,
+        sequence: u32,
+    ) -> io::Result<impl Iterator<Item = NetlinkMessage<RouteNetlinkMessage>> + use<'_>> {
+        self.buffer.clear();
+        self.socket.recv(&mut self.buffer, 0)?;
+        let mut rest = self.buffer.as_slice();
+        let messages = std::iter::from_fn(move || {
+            let (message, behind) = split_message(rest)?;
+            rest = behind;
+            Some(message)
+        });
+        Ok(messages
+            .filter_map(|bytes| NetlinkMessage::deserialize(bytes).ok())
+            .filter(move |message| message.header.sequence_number == sequence))
+    }
+}
+
+impl From<Family> for AddressFamily {
+    fn from(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::Inet,
+            Family::V6 => Self::Inet6,
+        }
+    }
+}
+
+fn open() -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    Ok(socket)
+}
+
+/// The first message by its own length field, and what is behind it.
+fn split_message(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let len = u32::from_ne_bytes(*bytes.first_chunk()?) as usize;
+    let behind = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
+    bytes.get(..len).filter(|message| !message.is_empty()).map(|message| (message, behind))
+}
