@@ -1,0 +1,165 @@
+//! What a NAT does, by the parameters of RFC 4787, and the kinds that RFC 6081 names.
+
+use core::fmt;
+use core::str::FromStr;
+use core::time::Duration;
+
+/// The behaviour of a NAT: a plain value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NatConfig {
+    /// When an internal endpoint keeps its external one.
+    pub mapping: Mapping,
+    /// Whom a mapping lets in.
+    pub filtering: Filtering,
+    /// How a new mapping gets its external port.
+    pub allocation: Allocation,
+    /// How a new mapping gets its external address.
+    pub pooling: Pooling,
+    /// How long a mapping, and the admission of one remote, lives without traffic.
+    pub lifetime: Duration,
+    /// Whether inbound packets prolong a lifetime; outbound ones always do.
+    pub inbound_refresh: bool,
+    /// What becomes of packets from the inside to an external endpoint of the NAT.
+    pub hairpin: Hairpin,
+    /// Whether it rewrites addresses that it finds in payloads (RFC 4380 section 3.1).
+    pub rewrites_payload: bool,
+}
+
+impl NatConfig {
+    /// The keys of the kinds that [`FromStr`] knows.
+    pub const KEYS: [&str; 7] = ["cone", "ar", "pr", "ps", "pp", "seq", "addr"];
+
+    /// Cone: one mapping for all destinations, open to everyone.
+    pub const fn cone() -> Self {
+        Self {
+            mapping: Mapping::EndpointIndependent,
+            filtering: Filtering::EndpointIndependent,
+            allocation: Allocation::Preserve,
+            pooling: Pooling::Paired,
+            lifetime: LIFETIME_DEFAULT,
+            inbound_refresh: false,
+            hairpin: Hairpin::None,
+            rewrites_payload: false,
+        }
+    }
+
+    /// Address-restricted: one mapping, open to addresses that were sent to.
+    pub const fn ar() -> Self {
+        Self { filtering: Filtering::AddressDependent, ..Self::cone() }
+    }
+
+    /// Port-restricted: one mapping, open to endpoints that were sent to.
+    pub const fn pr() -> Self {
+        Self { filtering: Filtering::AddressAndPortDependent, ..Self::cone() }
+    }
+
+    /// Port-symmetric: a mapping with a random port for each destination.
+    pub const fn ps() -> Self {
+        Self { allocation: Allocation::Random, ..Self::pp() }
+    }
+
+    /// Port-preserving port-symmetric: the first mapping keeps the local port, later ones do not.
+    pub const fn pp() -> Self {
+        Self { mapping: Mapping::AddressAndPortDependent, ..Self::pr() }
+    }
+
+    /// Sequential port-symmetric: each mapping takes the port `step` after the last one.
+    pub const fn seq(step: u16) -> Self {
+        Self { allocation: Allocation::Sequential { step }, ..Self::pp() }
+    }
+
+    /// Address-symmetric: a random port and one of several addresses for each destination.
+    pub const fn addr() -> Self {
+        Self { pooling: Pooling::Arbitrary, ..Self::ps() }
+    }
+}
+
+impl FromStr for NatConfig {
+    type Err = UnknownKind;
+
+    /// Reads one of [`NatConfig::KEYS`].
+    fn from_str(key: &str) -> Result<Self, UnknownKind> {
+        match key {
+            "cone" => Ok(Self::cone()),
+            "ar" => Ok(Self::ar()),
+            "pr" => Ok(Self::pr()),
+            "ps" => Ok(Self::ps()),
+            "pp" => Ok(Self::pp()),
+            "seq" => Ok(Self::seq(1)),
+            "addr" => Ok(Self::addr()),
+            _ => Err(UnknownKind),
+        }
+    }
+}
+
+/// When an internal endpoint keeps its external one (RFC 4787 section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mapping {
+    /// Always.
+    EndpointIndependent,
+    /// Towards the same remote address.
+    AddressDependent,
+    /// Towards the same remote address and port.
+    AddressAndPortDependent,
+}
+
+/// Whom a mapping lets in (RFC 4787 section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filtering {
+    /// Everyone.
+    EndpointIndependent,
+    /// Remote addresses that were sent to.
+    AddressDependent,
+    /// Remote addresses and ports that were sent to.
+    AddressAndPortDependent,
+}
+
+/// How a new mapping gets its external port (RFC 4787 section 4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocation {
+    /// The internal port if it is free, else a random one.
+    Preserve,
+    /// The one `step` after the last that the NAT gave, or the next free one.
+    Sequential {
+        /// Distance of two ports given in a row; not 0.
+        step: u16,
+    },
+    /// A random free one.
+    Random,
+}
+
+/// How a new mapping gets its external address (RFC 4787 section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// The same for all mappings of an internal address.
+    Paired,
+    /// Any, at random.
+    Arbitrary,
+}
+
+/// What becomes of packets from the inside to an external endpoint of the NAT
+/// (RFC 4787 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hairpin {
+    /// Dropped.
+    None,
+    /// Turned back, with the sender's external endpoint as source.
+    External,
+    /// Turned back, with the sender's internal endpoint as source.
+    Internal,
+}
+
+/// The text is not the key of a kind of NAT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownKind;
+
+impl fmt::Display for UnknownKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected a kind of NAT: {}", NatConfig::KEYS.join(", "))
+    }
+}
+
+impl core::error::Error for UnknownKind {}
+
+/// What RFC 4787 section 4.3 recommends.
+const LIFETIME_DEFAULT: Duration = Duration::from_secs(300);
