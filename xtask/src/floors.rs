@@ -1,0 +1,92 @@
+//! The floors of the house: arrows point down, the core cannot do I/O, `unsafe` has one place.
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace::{self, Metadata, Package};
+
+/// Each room and the rooms it may use. A room that is not listed here is not built yet.
+const ROOMS: [(&str, &[&str]); 8] = [
+    ("teredo-wire", &[]),
+    ("teredo-proto", &["teredo-wire"]),
+    ("teredo-sys", &["teredo-wire"]),
+    ("teredo-sim", &["teredo-proto", "teredo-wire"]),
+    ("teredo-engine", &["teredo-proto", "teredo-sys", "teredo-wire"]),
+    ("teredo", &["teredo-engine", "teredo-sim", "teredo-proto", "teredo-sys", "teredo-wire"]),
+    ("teredo-tests", &["teredo-sys", "teredo-wire"]),
+    ("xtask", &["teredo-sys", "teredo-wire", "teredo-tests"]),
+];
+
+/// All that the core may be built from (I1): tables and keyed hashes, nothing that can do I/O.
+const CORE: [(&str, &[&str]); 3] = [
+    ("teredo-wire", &[]),
+    ("teredo-proto", &["teredo-wire", "hashbrown", "siphasher"]),
+    ("teredo-sim", &["teredo-proto", "teredo-wire", "hashbrown", "siphasher"]),
+];
+
+/// The one room that may say `unsafe` (I4).
+const UNSAFE_ROOM: &str = "teredo-sys";
+
+/// Fails with every arrow that points up and every crate root that lacks its promise.
+pub(crate) fn run() -> Result<()> {
+    let metadata = workspace::metadata()?;
+    let mut faults = Vec::new();
+    for package in metadata.members() {
+        arrows(package, &mut faults);
+        purity(&metadata, package, &mut faults);
+        promises(package, &mut faults)?;
+    }
+    if !faults.is_empty() {
+        bail!("the house plan is broken:\n  {}", faults.join("\n  "));
+    }
+    println!("floors: {} crates, all arrows point down", metadata.workspace_members.len());
+    Ok(())
+}
+
+fn arrows(package: &Package, faults: &mut Vec<String>) {
+    let Some((name, below)) = ROOMS.iter().find(|(name, _)| *name == package.name) else {
+        faults.push(format!("{} has no floor in xtask/src/floors.rs", package.name));
+        return;
+    };
+    // Tests may look up: a role's tests run it in the simulator.
+    let normal = package.dependencies.iter().filter(|dependency| dependency.kind.is_none());
+    for dependency in normal {
+        let ours = ROOMS.iter().any(|(room, _)| *room == dependency.name);
+        if ours && !below.contains(&dependency.name.as_str()) {
+            faults.push(format!("{name} may not use {}", dependency.name));
+        }
+    }
+}
+
+fn purity(metadata: &Metadata, package: &Package, faults: &mut Vec<String>) {
+    let Some((name, allowed)) = CORE.iter().find(|(name, _)| *name == package.name) else { return };
+    for used in metadata.built_from(&package.id) {
+        if !allowed.contains(&used) {
+            faults.push(format!("{name} is core and may not be built from {used}"));
+        }
+    }
+}
+
+fn promises(package: &Package, faults: &mut Vec<String>) -> Result<()> {
+    for target in &package.targets {
+        let root = target.kind.iter().any(|kind| matches!(kind.as_str(), "lib" | "bin"));
+        if !root {
+            continue;
+        }
+        let path = &target.src_path;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let shown = path.strip_prefix(workspace::root()).unwrap_or(path).display();
+        if !text.starts_with("//! ") {
+            faults.push(format!("{shown} does not begin with a doc comment"));
+        }
+        let forbids = text.lines().any(|line| line == "#![forbid(unsafe_code)]");
+        if forbids == (package.name == UNSAFE_ROOM) {
+            faults.push(format!("{shown}: only {UNSAFE_ROOM} goes without forbid(unsafe_code)"));
+        }
+        let bare = text.lines().any(|line| line.contains("no_std") && line.starts_with("#!["));
+        if package.name == "teredo-wire" && !bare {
+            faults.push(format!("{shown} is not no_std"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! Long runs, by name. Continuous integration runs a twentieth of each.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::workspace;
+
+/// Continuous integration divides the number of runs by this.
+const CI_DIVISOR: u32 = 20;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Which one; without, they are listed
+    name: Option<String>,
+    /// How many runs instead of the usual number
+    #[arg(long)]
+    runs: Option<u32>,
+    /// A twentieth of the runs, as continuous integration does
+    #[arg(long, conflicts_with = "runs")]
+    ci: bool,
+    /// First seed of the runs that have one
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+struct Soak {
+    name: &'static str,
+    runs: u32,
+    what: &'static str,
+    run: fn(u32, u64) -> Result<()>,
+}
+
+const SOAKS: [Soak; 2] = [
+    Soak {
+        name: "sim",
+        runs: 100_000,
+        what: "random simulated networks with loss, duplication, reordering and restarts",
+        run: simulator,
+    },
+    Soak {
+        name: "lab",
+        runs: 200,
+        what: "labs in a row: every one qualifies and loses no ping",
+        run: lab,
+    },
+];
+
+/// Runs one, or lists all.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let Some(name) = &arguments.name else {
+        for soak in &SOAKS {
+            println!("{:<6} {:>7} runs  {}", soak.name, soak.runs, soak.what);
+        }
+        return Ok(());
+    };
+    let Some(soak) = SOAKS.iter().find(|soak| soak.name == name) else {
+        bail!("there is no soak `{name}`; `cargo xtask soak` lists them");
+    };
+    let usual = if arguments.ci { soak.runs / CI_DIVISOR } else { soak.runs };
+    let runs = arguments.runs.unwrap_or(usual);
+    println!("soak {name}: {runs} runs: {}", soak.what);
+    (soak.run)(runs, arguments.seed)
+}
+
+fn simulator(runs: u32, seed: u64) -> Result<()> {
+    let (runs, seed) = (runs.to_string(), seed.to_string());
+    let example = ["run", "--release", "--locked", "--package", "teredo-sim", "--example", "soak"];
+    let options = ["--", "--runs", &runs, "--seed", &seed];
+    workspace::run(workspace::cargo().args(example).args(options))
+}
+
+fn lab(runs: u32, _seed: u64) -> Result<()> {
+    let program = teredo_tests::program::release()?;
+    let mut report = LabReport::default();
+    for number in 1..=runs {
+        let output = Command::new(&program)
+            .args(["lab", "--json"])
+            .output()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        if let Err(error) = report.take(&output.stdout, output.status.success()) {
+            report.failed += 1;
+            println!("lab {number}: {error:#}");
+        }
+    }
+    report.print();
+    if report.failed > 0 {
+        bail!("{} of {runs} labs failed or lost a ping", report.failed);
+    }
+    Ok(())
+}
+
+/// What the labs said, all times in milliseconds.
+#[derive(Default)]
+struct LabReport {
+    qualified_ms: Vec<f64>,
+    relay_first_ms: Vec<f64>,
+    peer_first_ms: Vec<f64>,
+    failed: u32,
+}
+
+impl LabReport {
+    fn take(&mut self, stdout: &[u8], success: bool) -> Result<()> {
+        let lab: Value = serde_json::from_slice(stdout).context("no JSON on stdout")?;
+        let number = |pointer: &str| {
+            lab.pointer(pointer).and_then(Value::as_f64).with_context(|| format!("no {pointer}"))
+        };
+        self.qualified_ms.push(number("/client1/qualified_ms")?);
+        self.qualified_ms.push(number("/client2/qualified_ms")?);
+        self.relay_first_ms.push(number("/relay_ping/first_ms")?);
+        self.peer_first_ms.push(number("/peer_ping/first_ms")?);
+        for ping in ["relay_ping", "peer_ping"] {
+            let sent = number(&format!("/{ping}/sent"))?;
+            let received = number(&format!("/{ping}/received"))?;
+            if sent != received || sent == 0.0 {
+                bail!("{ping}: {received} of {sent} answered");
+            }
+        }
+        if !success {
+            bail!("exit status is not 0");
+        }
+        Ok(())
+    }
+
+    fn print(&mut self) {
+        println!("{:<22} {:>9} {:>9} {:>9}", "ms", "min", "median", "max");
+        for (name, values) in [
+            ("qualified", &mut self.qualified_ms),
+            ("first ping, relay", &mut self.relay_first_ms),
+            ("first ping, peer", &mut self.peer_first_ms),
+        ] {
+            values.sort_by(f64::total_cmp);
+            let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+            let (middle, last) = (values.len() / 2, values.len().saturating_sub(1));
+            println!("{name:<22} {:>9.2} {:>9.2} {:>9.2}", at(0), at(middle), at(last));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"client1":{"qualified_ms":3.0},"client2":{"qualified_ms":5},
+        "relay_ping":{"sent":5,"received":5,"first_ms":1.5,"median_ms":0.4},
+        "peer_ping":{"sent":5,"received":5,"first_ms":2.5,"median_ms":0.4}}"#;
+
+    #[test]
+    fn a_lost_ping_is_a_failure() {
+        let mut report = LabReport::default();
+        assert!(report.take(GOOD.as_bytes(), true).is_ok());
+        assert_eq!(report.qualified_ms, [3.0, 5.0]);
+        assert!(report.take(GOOD.as_bytes(), false).is_err());
+        let lost = GOOD.replace("\"received\":5,\"first_ms\":2.5", "\"received\":4,\"first_ms\":2");
+        assert!(report.take(lost.as_bytes(), true).is_err());
+        assert!(report.take(b"", true).is_err());
+    }
+}
