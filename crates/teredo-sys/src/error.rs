@@ -2,10 +2,15 @@
 
 use std::io;
 
-/// Adds what was being done to an error of the kernel.
+use crate::caps::Capability;
+
+/// Adds to a kernel error what a person needs to know.
 pub(crate) trait Context<T> {
-    /// Puts `what` before the error's text; the [`io::ErrorKind`] stays.
+    /// Puts `what` was being done before the error's text; the [`io::ErrorKind`] stays.
     fn context(self, what: impl FnOnce() -> String) -> io::Result<T>;
+
+    /// Replaces "not permitted" by the name of the capability that was needed, if it is missing.
+    fn needs(self, capability: Capability) -> io::Result<T>;
 }
 
 impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
@@ -13,6 +18,18 @@ impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
         self.map_err(|error| {
             let error = error.into();
             io::Error::new(error.kind(), format!("{}: {error}", what()))
+        })
+    }
+
+    fn needs(self, capability: Capability) -> io::Result<T> {
+        self.map_err(|error| {
+            let error = error.into();
+            let denied = error.kind() == io::ErrorKind::PermissionDenied;
+            if denied && !capability.is_effective() {
+                io::Error::new(error.kind(), format!("{capability} is missing"))
+            } else {
+                error
+            }
         })
     }
 }

@@ -59,7 +59,8 @@ pub fn fork_into_pid_namespace() -> io::Result<Forked> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     unshare(UnshareFlags::NEWPID | UnshareFlags::NEWNS)
-        .context(|| describe("making a process-id namespace"))?;
+        .needs(Capability::SysAdmin)
+        .context(|| "making a process-id namespace".to_owned())?;
     // SAFETY: there is exactly one thread, so that the child is a complete copy in which no lock is
     // held by a thread that does not exist there; it may do whatever a process may do.
     match unsafe { libc::fork() } {
@@ -135,7 +136,9 @@ impl NetNamespace {
     pub fn create() -> io::Result<Self> {
         // On a thread that then ends, because there is no safe way back if `setns` were to fail.
         on_new_thread(|| {
-            unshare(UnshareFlags::NEWNET).context(|| describe("making a network namespace"))?;
+            unshare(UnshareFlags::NEWNET)
+                .needs(Capability::SysAdmin)
+                .context(|| "making a network namespace".to_owned())?;
             let fd = File::open("/proc/thread-self/ns/net")?.into();
             let mut netlink = Netlink::open()?;
             let loopback = netlink.link_index("lo")?;
@@ -155,7 +158,8 @@ impl NetNamespace {
     pub fn run<T: Send>(&self, body: impl FnOnce() -> T + Send) -> io::Result<T> {
         on_new_thread(|| {
             move_into_link_name_space(self.as_fd(), Some(LinkNameSpaceType::Network))
-                .context(|| describe("entering a network namespace"))?;
+                .needs(Capability::SysAdmin)
+                .context(|| "entering a network namespace".to_owned())?;
             Ok(body())
         })
     }
@@ -217,11 +221,4 @@ fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
 fn write_map(name: &str, map: String) -> io::Result<()> {
     fs::write(format!("/proc/self/{name}"), map)
         .context(|| format!("setting {name} of the new user namespace"))
-}
-
-fn describe(what: &str) -> String {
-    match Capability::SysAdmin.is_effective() {
-        true => what.to_owned(),
-        false => format!("{what} without {}", Capability::SysAdmin),
-    }
 }

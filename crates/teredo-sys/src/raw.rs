@@ -139,12 +139,9 @@ const ECHO_BYTES_MAX: usize = ECHO_HEADER_BYTES;
 
 fn open(protocol: rustix::net::Protocol) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    rustix::net::socket_with(AddressFamily::INET6, SocketType::RAW, flags, Some(protocol)).context(
-        || match Capability::NetRaw.is_effective() {
-            true => "opening a raw IPv6 socket".to_owned(),
-            false => format!("opening a raw IPv6 socket without {}", Capability::NetRaw),
-        },
-    )
+    rustix::net::socket_with(AddressFamily::INET6, SocketType::RAW, flags, Some(protocol))
+        .needs(Capability::NetRaw)
+        .context(|| "opening a raw IPv6 socket".to_owned())
 }
 
 fn pass_only_echo_replies(fd: &OwnedFd) -> io::Result<()> {

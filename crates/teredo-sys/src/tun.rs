@@ -43,7 +43,10 @@ impl Tun {
             .open(CLONE_DEVICE)
             .map_err(explain_open)?;
         let fd = OwnedFd::from(file);
-        attach(&fd, &mut request).map_err(|error| explain_attach(name, error))?;
+        attach(&fd, &mut request)
+            .map_err(explain_attach)
+            .needs(Capability::NetAdmin)
+            .context(|| format!("creating the TUN interface {name}"))?;
         let name = interface_name(&request);
         let socket = rustix::net::socket(
             rustix::net::AddressFamily::UNIX,
@@ -159,21 +162,17 @@ fn explain_open(error: io::Error) -> io::Error {
     io::Error::new(kind, text)
 }
 
-fn explain_attach(name: &str, error: io::Error) -> io::Error {
-    let why = match error.raw_os_error() {
-        Some(libc::EPERM) if !Capability::NetAdmin.is_effective() => {
-            format!("{} is missing", Capability::NetAdmin)
+fn explain_attach(error: io::Error) -> io::Error {
+    let (kind, why) = match error.raw_os_error() {
+        Some(libc::EPERM) => (
+            io::ErrorKind::PermissionDenied,
+            "it belongs to somebody else, or a security module such as AppArmor refuses it",
+        ),
+        Some(libc::EBUSY) => (io::ErrorKind::ResourceBusy, "an interface of that name is in use"),
+        Some(libc::EINVAL) => {
+            (io::ErrorKind::ResourceBusy, "an interface of that name and another kind exists")
         }
-        Some(libc::EPERM) => "not permitted in this user namespace; a security module such as \
-                              AppArmor may restrict it, or the interface belongs to somebody else"
-            .to_owned(),
-        Some(libc::EBUSY) => "an interface of that name is in use".to_owned(),
-        Some(libc::EINVAL) => "an interface of that name and another kind exists".to_owned(),
-        _ => error.to_string(),
+        _ => return error,
     };
-    let kind = match error.raw_os_error() {
-        Some(libc::EINVAL) => io::ErrorKind::ResourceBusy,
-        _ => error.kind(),
-    };
-    io::Error::new(kind, format!("creating the TUN interface {name}: {why}"))
+    io::Error::new(kind, why)
 }

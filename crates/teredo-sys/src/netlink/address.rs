@@ -1,7 +1,9 @@
 //! Addresses of interfaces.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::address::{
@@ -71,16 +73,38 @@ pub enum AddressScope {
 }
 
 impl Netlink {
-    /// Adds an address, usable at once (without duplicate address detection), or renews it.
+    /// Adds an address, without duplicate address detection, or renews it. When this returns, the
+    /// address can be bound to and packets to it are accepted.
     pub fn add_address(&mut self, address: &InterfaceAddress) -> io::Result<()> {
+        self.request_address(address)
+            .context(|| format!("adding {} to interface {}", address.address, address.index))
+    }
+
+    fn request_address(&mut self, address: &InterfaceAddress) -> io::Result<()> {
         let mut message = message(address.index, address.address, address.prefix_len);
         message.header.flags = AddressHeaderFlags::Nodad;
         let mut lifetime = CacheInfo::default();
         lifetime.ifa_preferred = address.lifetime.preferred_s;
         lifetime.ifa_valid = address.lifetime.valid_s;
         message.attributes.push(AddressAttribute::CacheInfo(lifetime));
-        self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
-            .context(|| format!("adding {} to interface {}", address.address, address.index))
+        self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)?;
+        match address.address {
+            IpAddr::V4(_) => Ok(()),
+            IpAddr::V6(address) => self.wait_until_local(address),
+        }
+    }
+
+    /// The kernel acknowledges an IPv6 address first and installs the route that makes it local
+    /// afterwards, from a work queue. A packet that comes in between is dropped.
+    fn wait_until_local(&mut self, address: Ipv6Addr) -> io::Result<()> {
+        let deadline = Instant::now() + LOCAL_ROUTE_TIMEOUT;
+        while !self.is_local(address)? {
+            if Instant::now() > deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            thread::sleep(LOCAL_ROUTE_POLL);
+        }
+        Ok(())
     }
 
     /// Takes an address away.
@@ -101,6 +125,12 @@ impl Netlink {
         self.dump(request, entry).context(|| "listing the addresses".to_owned())
     }
 }
+
+/// The work queue takes some 20 us on an idle machine; this is long for one that is swapping.
+const LOCAL_ROUTE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Short beside a round trip, long beside the question.
+const LOCAL_ROUTE_POLL: Duration = Duration::from_micros(50);
 
 fn message(index: u32, address: IpAddr, prefix_len: u8) -> AddressMessage {
     let mut message = AddressMessage::default();

@@ -23,6 +23,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 pub use self::address::{AddressEntry, AddressScope, InterfaceAddress, Lifetime};
 pub use self::monitor::Monitor;
 pub use self::route::{InstalledRoute, ROUTE_PROTOCOL, Route};
+use crate::caps::Capability;
 use crate::error::Context;
 
 mod address;
@@ -62,6 +63,10 @@ impl Netlink {
 
     /// Asks for a change and waits for the acknowledgement.
     fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.request(message, flags).needs(Capability::NetAdmin)
+    }
+
+    fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         let sequence = self.send(message, NLM_F_REQUEST | NLM_F_ACK | flags)?;
         loop {
             for message in self.receive(sequence)? {
@@ -102,6 +107,20 @@ impl Netlink {
                     NetlinkPayload::InnerMessage(inner) => list.extend(pick(inner)),
                     NetlinkPayload::Error(error) => return Err(error.to_io()),
                     NetlinkPayload::Done(_) => return Ok(is_consistent.then_some(list)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Asks one question and returns the answer to it.
+    fn ask(&mut self, message: RouteNetlinkMessage) -> io::Result<RouteNetlinkMessage> {
+        let sequence = self.send(message, NLM_F_REQUEST)?;
+        loop {
+            for message in self.receive(sequence)? {
+                match message.payload {
+                    NetlinkPayload::InnerMessage(inner) => return Ok(inner),
+                    NetlinkPayload::Error(error) => return Err(error.to_io()),
                     _ => {}
                 }
             }

@@ -72,6 +72,20 @@ impl Netlink {
             .context(|| format!("setting the route {route}"))
     }
 
+    /// Whether the kernel takes packets to `address` for this host's own.
+    pub(super) fn is_local(&mut self, address: Ipv6Addr) -> io::Result<bool> {
+        let mut request = RouteMessage::default();
+        request.header.address_family = Family::V6.into();
+        request.header.destination_prefix_length = 128;
+        request.attributes = vec![RouteAttribute::Destination(address.into())];
+        match self.ask(RouteNetlinkMessage::GetRoute(request)) {
+            Ok(RouteNetlinkMessage::NewRoute(found)) => Ok(found.header.kind == RouteType::Local),
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NetworkUnreachable => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Deletes a route that this program has added, and no other.
     pub fn delete_route(&mut self, route: &Route) -> io::Result<()> {
         let mut message = message(route);

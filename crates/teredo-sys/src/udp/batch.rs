@@ -24,6 +24,15 @@ impl RecvBatch {
         (0..self.received).map(|index| self.slots.received(index))
     }
 
+    /// One datagram of the last [`recv_batch`](super::UdpSocket::recv_batch).
+    ///
+    /// # Panics
+    /// If it had no more than `index`.
+    pub fn received(&self, index: usize) -> Received<'_> {
+        assert!(index < self.received, "datagram {index} of {}", self.received);
+        self.slots.received(index)
+    }
+
     pub(super) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.received = 0;
         self.received = self.slots.receive(socket)?;

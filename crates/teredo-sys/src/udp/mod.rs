@@ -17,19 +17,22 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 pub use self::batch::{RecvBatch, SendBatch};
 pub use self::error_queue::{DeliveryError, ErrorOrigin};
+use crate::caps::Capability;
 use crate::error::Context;
 
 mod batch;
 mod error_queue;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 /// Bytes asked for on either side of a socket. The kernel charges a 1,300-byte datagram with about
 /// 2.3 kB, so this holds some 3,600 of them twice over: 70 ms at 100,000 a second, longer than the
 /// event loop is ever kept away by another process on the same core.
 const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 
-/// How often one receive call skips over an error left by an earlier ICMP message. Each skip
-/// consumes one, and there is at most one unless more arrive meanwhile.
+/// How often one receive call skips over an error left by an earlier ICMP message. Each skip consumes
+/// one, and there is at most one unless more arrive meanwhile; then the poller reports the rest.
 const STALE_ERRORS_MAX: usize = 16;
 
 /// A bound, non-blocking IPv4 UDP socket for tunnel traffic.
@@ -64,14 +67,13 @@ impl UdpSocket {
     /// # Errors
     /// `WouldBlock` if nothing waits. The batch is then empty.
     pub fn recv_batch(&self, batch: &mut RecvBatch) -> io::Result<usize> {
-        let mut result = batch.receive(self.as_fd());
         for _ in 0..STALE_ERRORS_MAX {
-            match &result {
-                Err(error) if is_stale(error) => result = batch.receive(self.as_fd()),
-                Ok(_) | Err(_) => break,
+            match batch.receive(self.as_fd()) {
+                Err(error) if is_stale(&error) => {}
+                result => return result,
             }
         }
-        result
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     /// Sends the batch and says what became of each datagram.
@@ -149,7 +151,7 @@ fn open(addr: SocketAddrV4) -> io::Result<UdpSocket> {
     enable_ip_option(&fd, libc::IP_PKTINFO)?;
     enable_ip_option(&fd, libc::IP_RECVERR)?;
     enlarge_buffers(&fd)?;
-    rustix::net::bind(&fd, &addr)?;
+    rustix::net::bind(&fd, &addr).needs(Capability::NetBindService)?;
     let local = rustix::net::getsockname(&fd)?.try_into()?;
     Ok(UdpSocket { fd, local })
 }
