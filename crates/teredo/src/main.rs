@@ -1,2 +1,41 @@
-//! (being written)
-fn main() {}
+//! The program `teredo`: client, server, relay, a lab in one process, and tools to look at
+//! addresses and captures.
+//!
+//! This crate turns words on the command line into configuration, runs what the crates below
+//! offer, and turns what happened into text, JSON and an exit code. It may not decide anything
+//! about the protocol.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+
+mod address;
+mod cli;
+mod client;
+mod decode;
+mod exit;
+mod lab;
+mod output;
+mod relay;
+mod server;
+
+/// Nothing may start a thread before the subcommand runs: the lab enters a user namespace, which
+/// only a single-threaded process may do.
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli.start_log();
+    let result = match cli.command {
+        Command::Client(args) => client::run(args),
+        Command::Server(args) => server::run(args),
+        Command::Relay(args) => relay::run(args),
+        Command::Lab(args) => lab::run(args),
+        Command::Address(args) => address::run(args),
+        Command::Decode(args) => decode::run(args),
+    };
+    result.unwrap_or_else(|error| Exit::of_error(&error)).into()
+}

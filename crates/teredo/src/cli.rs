@@ -1,0 +1,88 @@
+//! The command line as a whole; each subcommand's options stand in its own module.
+
+use std::io::IsTerminal;
+
+use clap::{Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+
+use crate::exit::Exit;
+use crate::{address, client, decode, lab, relay, server};
+
+/// Teredo for Linux: IPv6 for hosts behind IPv4 NATs.
+#[derive(Debug, Parser)]
+#[command(name = "teredo", version, propagate_version = true, after_help = after_help())]
+pub(crate) struct Cli {
+    /// Log more on standard error: -v what happens, -vv every detail
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Give this host an IPv6 address through its NAT
+    Client(client::Args),
+    /// Serve clients: answer solicitations, pass on bubbles and echo tests
+    Server(server::Args),
+    /// Carry packets between clients and the native IPv6 Internet
+    Relay(relay::Args),
+    /// Build a small Internet in namespaces and show that it all works; needs no root
+    Lab(lab::Args),
+    /// Explain a Teredo address, or build one
+    Address(address::Args),
+    /// Print the Teredo packets of a capture, one a line
+    Decode(decode::Args),
+}
+
+impl Cli {
+    /// Sends the log to standard error, at the level of `--verbose` or else of `TEREDO_LOG`.
+    pub(crate) fn start_log(&self) {
+        let level = match self.verbose {
+            0 => std::env::var(LOG_VARIABLE)
+                .ok()
+                .and_then(|level| level.parse().ok())
+                .unwrap_or(LevelFilter::WARN),
+            1 => LevelFilter::DEBUG,
+            _ => LevelFilter::TRACE,
+        };
+        tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .init();
+    }
+}
+
+/// Names the least important level that is logged: off, error, warn, info, debug or trace.
+const LOG_VARIABLE: &str = "TEREDO_LOG";
+
+fn after_help() -> String {
+    format!(
+        "Examples:\n  \
+         teredo lab                                      everything, on this machine, without root\n  \
+         teredo client --server teredo.example.net       be a client (as root)\n  \
+         teredo server --address 192.0.2.1 --secondary 192.0.2.2\n  \
+         teredo relay --address 192.0.2.20\n  \
+         teredo address 2001:0:cb00:7178:0:efff:3fff:fdfe\n  \
+         teredo decode --json capture.pcap\n\n\
+         {}\n\n\
+         {LOG_VARIABLE}=LEVEL sets the log level: off, error, warn (default), info, debug, trace.",
+        Exit::help()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
