@@ -42,3 +42,22 @@ impl fmt::Display for Capability {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::thread::set_capabilities;
+
+    use super::*;
+
+    #[test]
+    fn a_dropped_capability_is_missed_by_this_thread() {
+        let mut sets = capabilities(None).unwrap();
+        sets.effective.remove(CapabilitySet::NET_RAW);
+        set_capabilities(None, sets).unwrap();
+        assert!(!Capability::NetRaw.is_effective());
+        assert_eq!(
+            Capability::NetAdmin.is_effective(),
+            sets.effective.contains(CapabilitySet::NET_ADMIN)
+        );
+    }
+}

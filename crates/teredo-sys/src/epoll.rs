@@ -176,3 +176,60 @@ pub struct Event {
     /// The other end is gone.
     pub hang_up: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::Instant;
+
+    use super::*;
+
+    fn loopback() -> UdpSocket {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(socket.local_addr().unwrap()).unwrap();
+        socket
+    }
+
+    fn tokens(poller: &Poller, timeout: Duration) -> Vec<u64> {
+        let mut events = Events::with_capacity(4);
+        poller.wait(&mut events, Some(timeout)).unwrap();
+        let mut tokens: Vec<_> = events.iter().map(|event| event.token).collect();
+        tokens.sort_unstable();
+        tokens
+    }
+
+    #[test]
+    fn sources_are_told_apart_until_they_are_read_or_removed() {
+        let poller = Poller::new().unwrap();
+        let (first, second) = (loopback(), loopback());
+        poller.add(&first, u64::MAX, Interest::Read).unwrap();
+        poller.add(&second, 7, Interest::Read).unwrap();
+        assert_eq!(tokens(&poller, Duration::ZERO), []);
+        first.send(b"1").unwrap();
+        second.send(b"2").unwrap();
+        assert_eq!(tokens(&poller, Duration::MAX), [7, u64::MAX]);
+        assert_eq!(tokens(&poller, Duration::MAX), [7, u64::MAX], "level-triggered");
+        first.recv(&mut [0]).unwrap();
+        assert_eq!(tokens(&poller, Duration::MAX), [7]);
+        poller.remove(&second).unwrap();
+        poller.modify(&first, 3, Interest::ReadWrite).unwrap();
+        assert_eq!(tokens(&poller, Duration::MAX), [3]);
+    }
+
+    #[test]
+    fn a_timeout_is_kept_within_less_than_a_millisecond_and_never_early() {
+        for milliseconds_only in [false, true] {
+            let poller = Poller::new().unwrap();
+            poller.milliseconds_only.store(milliseconds_only, Ordering::Relaxed);
+            let timeout = Duration::from_micros(150);
+            let waits = (0..20).map(|_| {
+                let start = Instant::now();
+                assert_eq!(tokens(&poller, timeout), []);
+                start.elapsed()
+            });
+            let shortest = waits.min().unwrap();
+            assert!(shortest >= timeout, "{shortest:?}");
+            assert!(milliseconds_only || shortest < Duration::from_millis(1), "{shortest:?}");
+        }
+    }
+}

@@ -76,7 +76,8 @@ pub fn fork_into_pid_namespace() -> io::Result<Forked> {
 /// On which side of [`fork_into_pid_namespace`] we are.
 #[derive(Debug)]
 pub enum Forked {
-    /// Outside, with nothing left to do but to watch over the child.
+    /// Outside, with nothing left to do but to watch over the child: the kernel now refuses this
+    /// process new threads, and would put new children into the namespace too.
     Parent(Init),
     /// Inside, as process 1.
     Child,

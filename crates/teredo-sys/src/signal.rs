@@ -104,3 +104,19 @@ pub struct Caught {
     /// terminal's foreground group has got one too, and it need not be passed on to children.
     pub from_terminal: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_read_instead_of_ending_the_process() {
+        let signals = Signals::new(&[Signal::Hangup, Signal::Terminate]).unwrap();
+        assert_eq!(signals.read().unwrap(), None);
+        // SAFETY: sends a signal to the calling thread, which has just blocked it.
+        assert_eq!(unsafe { libc::raise(Signal::Hangup.number()) }, 0);
+        let caught = signals.read().unwrap();
+        assert_eq!(caught, Some(Caught { signal: Signal::Hangup, from_terminal: false }));
+        assert_eq!(signals.read().unwrap(), None);
+    }
+}

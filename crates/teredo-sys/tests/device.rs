@@ -1,5 +1,7 @@
 //! TUN devices, their addresses and routes, and what the kernel then does with packets.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::io;
@@ -257,12 +259,15 @@ fn ipv4_routes_work_the_same() {
 }
 
 #[test]
-fn the_monitor_tells_of_changes_and_only_of_them() {
-    in_namespace("the_monitor_tells_of_changes_and_only_of_them", |_| {
+fn the_monitor_tells_of_changes_by_anybody() {
+    in_namespace("the_monitor_tells_of_changes_by_anybody", |_| {
         let mut netlink = Netlink::open().unwrap();
         let tun = Tun::create("teredo").unwrap();
         netlink.set_link_up(tun.index()).unwrap();
         let mut monitor = Monitor::open().unwrap();
+        // The kernel may still be telling that the link has come up.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        monitor.drain().unwrap();
         assert!(!monitor.drain().unwrap());
         netlink.add_address(&ipv6(tun.index(), Lifetime::FOREVER)).unwrap();
         wait_for(&monitor);

@@ -1,5 +1,7 @@
 //! What our datagrams look like outside: the IPv4 header, captured on a TUN device.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::net::{Ipv4Addr, SocketAddrV4};

@@ -1,5 +1,6 @@
 //! A network namespace for each test, as root or as an ordinary user.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "not every test file uses all of it")]
 
 use std::io;
