@@ -1,8 +1,10 @@
 //! Which IPv4 addresses a role may send to or believe (RFC 4380 section 5.2.4).
 
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, SocketAddrV4};
 
 use teredo_wire::ipv4::{Ipv4Cidr, is_global_unicast, is_special_purpose};
+
+use crate::reason::DropReason;
 
 /// The global unicast test with what only this host knows.
 #[derive(Clone, Debug, Default)]
@@ -32,4 +34,27 @@ impl Ipv4Filter {
             && (!is_special_purpose(address) || allowed())
             && !self.subnets.iter().any(broadcast)
     }
+
+    /// Checks the endpoint embedded in a Teredo address to which a server or relay would send.
+    pub(crate) fn check_embedded(
+        &self,
+        endpoint: SocketAddrV4,
+        denied_ports: &[u16],
+    ) -> Result<(), DropReason> {
+        if !self.is_global(*endpoint.ip()) {
+            return Err(DropReason::ForbiddenIpv4);
+        }
+        if self.own.contains(endpoint.ip()) {
+            return Err(DropReason::Loop);
+        }
+        if endpoint.port() == 0 || denied_ports.contains(&endpoint.port()) {
+            return Err(DropReason::DeniedPort);
+        }
+        Ok(())
+    }
 }
+
+/// The ports that servers and relays refuse by default as embedded ones: services that answer
+/// anything they are sent (echo, character generator) or are known as amplifiers (DNS, NTP, SSDP).
+/// No NAT is likely to map a client to one of them.
+pub const DENIED_PORTS: [u16; 5] = [7, 19, 53, 123, 1900];

@@ -19,8 +19,10 @@ pub mod time;
 
 mod limiter;
 mod peers;
+mod scope;
 
 pub use filter::Ipv4Filter;
+pub use limiter::Rate;
 pub use reason::{Counters, DropReason};
 pub use role::{Arrival, Event, Inbound, Local, Outbound, Reason, Role, Transmit};
 pub use time::Instant;

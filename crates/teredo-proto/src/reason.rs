@@ -149,6 +149,8 @@ drop_reasons! {
     QueueFull = "queue-full",
     /// The peer did not answer in time.
     PeerUnreachable = "peer-unreachable",
+    /// The destination embeds port 0, or one whose service might answer.
+    DeniedPort = "denied-port",
     /// The peer list is full of peers worth keeping.
     PeerListFull = "peer-list-full",
 
@@ -173,14 +175,20 @@ drop_reasons! {
     HopLimit = "hop-limit",
     /// Past the limit of answers.
     RateLimit = "rate-limit",
+    /// A solicitation to be answered from the other address, and there is none.
+    NoSecondary = "no-secondary",
 
     // Relay.
     /// An authentication or origin, which only servers send.
     UnexpectedEncapsulation = "unexpected-encapsulation",
+    /// An IPv6 source that is not a Teredo address.
+    NotTeredoSource = "not-teredo-source",
     /// A client that this relay has no packets for.
     UnknownPeer = "unknown-peer",
     /// An IPv6 destination outside the served range.
     NotServed = "not-served",
+    /// Past the limit of new peers.
+    NewPeerLimit = "new-peer-limit",
 }
 
 impl DropReason {

@@ -127,6 +127,9 @@ pub enum Event {
     PeerReached(Ipv6Addr),
     /// Nothing directly came from this peer in time; what was queued for it is dropped.
     PeerUnreachable(Ipv6Addr),
+    /// The relay begins (`true`) or ceases (`false`) to refuse new peers because of its limits.
+    /// Whoever announces 2001::/32 to it should withdraw the route meanwhile.
+    Overload(bool),
 }
 
 /// The state of a client; the words are those of every output.
@@ -231,4 +234,6 @@ pub enum Reason {
     Restart,
     /// Repeating or giving up bubbles or echo requests to a peer.
     Peer,
+    /// The end of an overload.
+    Overload,
 }

@@ -1,1 +1,0 @@
-//! The server (RFC 4380 section 5.3).

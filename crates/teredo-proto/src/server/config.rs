@@ -1,0 +1,101 @@
+//! What an operator can set.
+
+use core::net::{Ipv4Addr, SocketAddrV4};
+
+use crate::filter::{DENIED_PORTS, Ipv4Filter};
+use crate::limiter::Rate;
+use crate::reason::DropReason;
+
+/// How a server is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The address that clients are configured with, and that their own addresses contain.
+    pub primary: Ipv4Addr,
+    /// The second address. Clients assume the one after the primary. Without it they work but do
+    /// not learn what kind of NAT they are behind.
+    pub secondary: Option<Ipv4Addr>,
+    /// Which IPv4 addresses may be sent to and believed.
+    pub filter: Ipv4Filter,
+    /// Ports to which no bubble or echo packet is forwarded.
+    pub denied_ports: Vec<u16>,
+    /// How closely a bubble's Teredo source has to fit where it came from.
+    pub endpoint_check: EndpointCheck,
+    /// How many solicitations are answered.
+    pub limits: Limits,
+    /// A relay on this same host (RFC 4380 section 5.4.3). Its bubbles come from an own address
+    /// and are no loop for that.
+    pub relay: Option<SocketAddrV4>,
+}
+
+impl Config {
+    /// The defaults for a server with these addresses.
+    pub fn new(primary: Ipv4Addr, secondary: Option<Ipv4Addr>) -> Self {
+        Self {
+            primary,
+            secondary,
+            filter: Ipv4Filter::default(),
+            denied_ports: DENIED_PORTS.to_vec(),
+            endpoint_check: EndpointCheck::default(),
+            limits: Limits::default(),
+            relay: None,
+        }
+    }
+}
+
+/// How closely the Teredo source of a bubble for one of our clients has to fit the observed source.
+/// All other packets with a Teredo source have to fit exactly.
+///
+/// RFC 4380 section 5.3.1 asks for an exact fit of bubbles as well, but from behind a symmetric NAT
+/// a bubble to the peer's server leaves through another port than the one the address embeds, and
+/// RFC 6081 relies on its arrival (E-11b). The relaxed checks open nothing new: rule 6 lets anybody
+/// whose source is not Teredo send bubbles to the same clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EndpointCheck {
+    /// Address and port: RFC 4380 to the letter.
+    Strict,
+    /// The address alone.
+    #[default]
+    SameAddress,
+    /// Nothing: for clients behind NATs with several addresses.
+    Any,
+}
+
+impl EndpointCheck {
+    pub(super) fn check(
+        self,
+        embedded: SocketAddrV4,
+        observed: SocketAddrV4,
+    ) -> Result<(), DropReason> {
+        let fits = match self {
+            Self::Strict => embedded == observed,
+            Self::SameAddress => embedded.ip() == observed.ip(),
+            Self::Any => true,
+        };
+        if fits { Ok(()) } else { Err(DropReason::EndpointMismatch) }
+    }
+}
+
+/// How many solicitations are answered. An answer is up to 1.74 times as large as its solicitation,
+/// and sources can be forged: without limits a server would be a weak amplifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Answers to one IPv4 address: a thousand clients behind one carrier NAT may start at once
+    /// and then refresh every 30 s.
+    pub per_source: Rate,
+    /// Answers to one /24: four such NATs.
+    pub per_prefix: Rate,
+    /// Answers to everybody: a million make 1.2 Gbit/s, several times what one processor answers.
+    /// So this is out of the way of honest load, and keeps a server on fast hardware from being
+    /// worth the while as a reflector.
+    pub total: Rate,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            per_source: Rate { per_s: 256, burst: 1024 },
+            per_prefix: Rate { per_s: 4 * 256, burst: 4 * 1024 },
+            total: Rate { per_s: 1_000_000, burst: 100_000 },
+        }
+    }
+}

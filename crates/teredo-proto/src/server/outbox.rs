@@ -1,0 +1,79 @@
+//! Answers that wait to be sent.
+
+use core::net::SocketAddrV4;
+
+use teredo_wire::{NoSpace, Writer};
+
+use crate::reason::DropReason;
+use crate::role::{Local, Transmit};
+
+/// A row of slots, filled from the front, drained from the front, and begun anew when empty: under
+/// the contract of [`Role`](crate::Role) the same few slots are used again and again, and nothing
+/// is allocated.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    slots: Box<[Slot]>,
+    drained: usize,
+    filled: usize,
+}
+
+/// Where an answer goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target {
+    /// A datagram.
+    Datagram { to: SocketAddrV4, via: Local },
+    /// The native IPv6 side.
+    Native,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        let slot = Slot { target: Target::Native, len: 0, bytes: [0; ANSWER_LEN_MAX] };
+        Self { slots: vec![slot; SLOTS].into(), drained: 0, filled: 0 }
+    }
+}
+
+impl Outbox {
+    /// Adds what `write` writes.
+    pub(super) fn push(
+        &mut self,
+        target: Target,
+        write: impl FnOnce(&mut Writer<'_>) -> Result<(), NoSpace>,
+    ) -> Result<(), DropReason> {
+        let slot = self.slots.get_mut(self.filled).ok_or(DropReason::QueueFull)?;
+        let mut writer = Writer::new(&mut slot.bytes);
+        write(&mut writer).map_err(|NoSpace| DropReason::TooLarge)?;
+        slot.len = writer.len();
+        slot.target = target;
+        self.filled += 1;
+        Ok(())
+    }
+
+    /// Moves the oldest answer into `buffer`.
+    pub(super) fn pop(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
+        if self.drained == self.filled {
+            (self.drained, self.filled) = (0, 0);
+            return None;
+        }
+        let Slot { target, len, ref bytes } = self.slots[self.drained];
+        buffer.get_mut(..len)?.copy_from_slice(&bytes[..len]);
+        self.drained += 1;
+        Some(match target {
+            Target::Datagram { to, via } => Transmit::Datagram { to, via, len },
+            Target::Native => Transmit::Packet { len },
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    target: Target,
+    len: usize,
+    bytes: [u8; ANSWER_LEN_MAX],
+}
+
+/// The longest answer: a Router Advertisement behind a full origin indication and an authentication
+/// with the longest identifier. What is forwarded is shorter.
+const ANSWER_LEN_MAX: usize = (13 + 255) + 8 + 96;
+/// Answers that wait at most: several of the largest batches that are read at once.
+const SLOTS: usize = 256;
