@@ -13,10 +13,11 @@ use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::thread;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{
-    Pid, WaitOptions, getpid, getppid, set_parent_process_death_signal, waitpid,
+    Pid, PidfdFlags, WaitOptions, getpid, getppid, pidfd_open, set_parent_process_death_signal,
+    waitpid,
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
@@ -58,6 +59,7 @@ pub fn fork_into_pid_namespace() -> io::Result<Forked> {
         let text = "cannot fork into a namespace with more than one thread";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
+    let parent = pidfd_open(getpid(), PidfdFlags::empty())?;
     unshare(UnshareFlags::NEWPID | UnshareFlags::NEWNS)
         .needs(Capability::SysAdmin)
         .context(|| "making a process-id namespace".to_owned())?;
@@ -65,7 +67,7 @@ pub fn fork_into_pid_namespace() -> io::Result<Forked> {
     // held by a thread that does not exist there; it may do whatever a process may do.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()).context(|| "forking".to_owned()),
-        0 => become_init().map(|()| Forked::Child),
+        0 => become_init(&parent).map(|()| Forked::Child),
         pid => {
             let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
             Ok(Forked::Parent(Init { pid }))
@@ -195,8 +197,13 @@ fn die_with(parent: Pid) -> io::Result<()> {
     if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
 }
 
-fn become_init() -> io::Result<()> {
+fn become_init(parent: &OwnedFd) -> io::Result<()> {
     set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    // It may have ended before we asked; from in here its number reads 0 in either case.
+    let has_ended = poll(&mut [PollFd::new(parent, PollFlags::IN)], Some(&Timespec::default()))?;
+    if has_ended != 0 {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
     // Nothing that is mounted here may be seen outside.
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).context(|| "making the mounts private".to_owned())?;

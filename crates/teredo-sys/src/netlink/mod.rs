@@ -77,26 +77,29 @@ impl Netlink {
         }
     }
 
-    /// Asks for a list and keeps what `pick` picks.
+    /// Asks for a list and keeps what `pick` picks. One that keeps changing while it is read, as on a
+    /// busy router, is taken as it is: who must know it exactly has a [`Monitor`].
     fn dump<T>(
         &mut self,
         message: RouteNetlinkMessage,
         pick: impl Fn(RouteNetlinkMessage) -> Option<T>,
     ) -> io::Result<Vec<T>> {
-        for _ in 0..DUMP_ATTEMPTS {
-            if let Some(list) = self.dump_once(message.clone(), &pick)? {
+        for _ in 1..DUMP_ATTEMPTS {
+            let (list, is_consistent) = self.dump_once(message.clone(), &pick)?;
+            if is_consistent {
                 return Ok(list);
             }
         }
-        Err(io::Error::new(io::ErrorKind::ResourceBusy, "the list keeps changing"))
+        let (list, _) = self.dump_once(message, pick)?;
+        Ok(list)
     }
 
-    /// Nothing if the list changed meanwhile.
+    /// The list, and whether it stayed the same while it was read.
     fn dump_once<T>(
         &mut self,
         message: RouteNetlinkMessage,
         pick: impl Fn(RouteNetlinkMessage) -> Option<T>,
-    ) -> io::Result<Option<Vec<T>>> {
+    ) -> io::Result<(Vec<T>, bool)> {
         let sequence = self.send(message, NLM_F_REQUEST | NLM_F_DUMP)?;
         let mut list = Vec::new();
         let mut is_consistent = true;
@@ -106,7 +109,7 @@ impl Netlink {
                 match message.payload {
                     NetlinkPayload::InnerMessage(inner) => list.extend(pick(inner)),
                     NetlinkPayload::Error(error) => return Err(error.to_io()),
-                    NetlinkPayload::Done(_) => return Ok(is_consistent.then_some(list)),
+                    NetlinkPayload::Done(_) => return Ok((list, is_consistent)),
                     _ => {}
                 }
             }

@@ -12,9 +12,8 @@ use super::Received;
 const SLOTS_MAX: usize = 1024;
 
 /// Room for one `IP_PKTINFO` control message, the only one a slot ever carries.
-///
-/// SAFETY: `CMSG_SPACE` is arithmetic on its argument.
 const CONTROL_BYTES: usize =
+    // SAFETY: `CMSG_SPACE` is arithmetic on its argument.
     unsafe { libc::CMSG_SPACE(size_of::<libc::in_pktinfo>() as u32) as usize };
 
 /// Control messages start with a `cmsghdr` and must be aligned like one.
