@@ -25,6 +25,10 @@ pub const INTERNET: &str = "203.0.113.0/24";
 /// The native IPv6 host.
 pub const HOST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 6, 1, 0, 0, 0, 2);
 
+/// Where a flood of solicitations comes from: 1,024 /24s behind carriers' NATs. Unlike
+/// documentation ranges, this one is large enough, and Miredo's server answers it.
+pub const SOURCES: &str = "100.64.0.0/14";
+
 /// What the kernel's NAT does; the keys of RFC 6081 section 3 in short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nat {
@@ -49,7 +53,7 @@ pub struct Internet {
     pub clients: [Namespace; 2],
     /// The NATs before them.
     pub nats: [Namespace; 2],
-    _bridge: Namespace,
+    bridge: Namespace,
     directory: PathBuf,
 }
 
@@ -71,7 +75,7 @@ impl Internet {
             host: Namespace::new("v6h")?,
             clients: [Namespace::new("cli1")?, Namespace::new("cli2")?],
             nats: [Namespace::new("nat1")?, Namespace::new("nat2")?],
-            _bridge: bridge,
+            bridge,
             directory,
         };
         internet.backbone()?;
@@ -87,9 +91,23 @@ impl Internet {
         &self.directory
     }
 
+    /// Another host on the bridge: all of [`SOURCES`] are its own, and the server knows the way.
+    ///
+    /// # Errors
+    ///
+    /// If `ip` fails.
+    pub fn crowd(&self) -> Result<Namespace> {
+        let crowd = Namespace::new("crowd")?;
+        link((&self.bridge, "crowd"), (&crowd, "eth0"))?;
+        self.bridge.ip("link set crowd master br4")?;
+        crowd
+            .ip(&format!("addr add 203.0.113.50/24 dev eth0\nroute add local {SOURCES} dev lo"))?;
+        self.server.ip(&format!("route add {SOURCES} via 203.0.113.50"))?;
+        Ok(crowd)
+    }
+
     fn backbone(&self) -> Result<()> {
-        let bridge = &self._bridge;
-        bridge.ip("link add br4 type bridge stp_state 0 forward_delay 0\nlink set br4 up")?;
+        self.bridge.ip("link add br4 type bridge stp_state 0 forward_delay 0\nlink set br4 up")?;
         let [nat1, nat2] = &self.nats;
         for (port, host, device) in [
             ("server", &self.server, "eth0"),
@@ -97,8 +115,8 @@ impl Internet {
             ("nat1", nat1, "wan"),
             ("nat2", nat2, "wan"),
         ] {
-            link((bridge, port), (host, device))?;
-            bridge.ip(&format!("link set {port} master br4"))?;
+            link((&self.bridge, port), (host, device))?;
+            self.bridge.ip(&format!("link set {port} master br4"))?;
         }
         self.server
             .ip(&format!("addr add {SERVER}/24 dev eth0\naddr add {SECONDARY}/24 dev eth0"))?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::internet::{INTERNET, Internet, RELAY, SECONDARY, SERVER};
+use crate::internet::{INTERNET, Internet, RELAY, SECONDARY, SERVER, SOURCES};
 use crate::namespace::Namespace;
 use crate::process::Process;
 
@@ -59,6 +59,7 @@ pub fn server(internet: &Internet, maker: &Maker) -> Result<Running> {
             let mut command = ours(internet, &internet.server, program, "server");
             let (address, secondary) = (SERVER.to_string(), SECONDARY.to_string());
             command.args(["--address", &address, "--secondary", &secondary]);
+            command.args(["--allow-ipv4", SOURCES]);
             command
         }
         Maker::Miredo => {
@@ -179,13 +180,18 @@ pub fn teredo_address(host: &Namespace) -> Option<Ipv6Addr> {
     addresses.map(Ipv6Addr::from_bits).find(|it| it.segments()[..2] == [0x2001, 0])
 }
 
-/// The CPU time that all role processes of a host have used, in seconds.
-pub fn cpu_seconds(host: &Namespace) -> f64 {
+/// The processes of the roles in a host; Miredo forks.
+pub fn pids(host: &Namespace) -> Vec<u32> {
     let is_role = |pid: &u32| {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         name.starts_with("miredo") || name.starts_with("teredo")
     };
-    host.pids().into_iter().filter(is_role).map(crate::process::cpu_seconds).sum()
+    host.pids().into_iter().filter(is_role).collect()
+}
+
+/// The CPU time that the roles in a host have used, in seconds.
+pub fn cpu_seconds(host: &Namespace) -> f64 {
+    pids(host).into_iter().map(crate::process::cpu_seconds).sum()
 }
 
 /// Fails unless the IPv4 address is one of the embedded ones of a Teredo address.

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod conformance;
 mod floors;
 mod licences;
@@ -34,6 +35,8 @@ enum Command {
     Lint,
     /// Print the conformance table; fail if a MUST in scope has no test
     Conformance(conformance::Arguments),
+    /// Measure beside Miredo in one run; needs root
+    Bench(bench::Arguments),
     /// Check the licences of all dependencies
     Licenses,
     /// Long runs by name; without a name, list them
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => return finish(test::run(&arguments)),
         Command::Lint => lint::run(),
         Command::Conformance(arguments) => conformance::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Licenses => licences::run(),
         Command::Soak(arguments) => soak::run(&arguments),
     };
