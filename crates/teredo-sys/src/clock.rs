@@ -6,8 +6,8 @@ const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Nanoseconds since boot, never going back.
 ///
-/// `CLOCK_BOOTTIME`, not `CLOCK_MONOTONIC`: a NAT forgets its mapping and a server its clients while
-/// a laptop sleeps, so the time spent suspended has to count. Sleeping in
+/// `CLOCK_BOOTTIME`, not `CLOCK_MONOTONIC`: a NAT forgets its mapping and a server its clients
+/// while a laptop sleeps, so the time spent suspended has to count. Sleeping in
 /// [`Poller::wait`](crate::epoll::Poller::wait) is measured by the monotonic clock; after a resume
 /// the loop therefore wakes late by at most what was left of that one wait.
 pub fn now_ns() -> u64 {

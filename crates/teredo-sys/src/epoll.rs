@@ -12,7 +12,8 @@ use rustix::event::epoll;
 #[derive(Debug)]
 pub struct Poller {
     epoll: OwnedFd,
-    /// Set once the kernel has said that it has no `epoll_pwait2` (before Linux 5.11, or a sandbox).
+    /// Set once the kernel has said that it has no `epoll_pwait2` (before Linux 5.11, or a
+    /// sandbox).
     milliseconds_only: AtomicBool,
 }
 
@@ -45,8 +46,8 @@ impl Poller {
     /// Waits until something is ready or `timeout` has passed (`None`: for ever).
     ///
     /// Nothing ready is not an error: `events` is then empty, after a timeout as after a signal.
-    /// The timeout has nanosecond resolution; where the kernel only knows milliseconds it is rounded
-    /// up, so that a deadline has always passed when the wait ends.
+    /// The timeout has nanosecond resolution; where the kernel only knows milliseconds it is
+    /// rounded up, so that a deadline has always passed when the wait ends.
     pub fn wait(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.ready = 0;
         match self.wait_once(events, timeout) {

@@ -52,7 +52,8 @@ pub fn enter_user_namespace() -> io::Result<()> {
 /// before the fork. Orphans become its children; it need not reap them to end.
 ///
 /// # Errors
-/// `PermissionDenied` without `CAP_SYS_ADMIN`; `InvalidInput` if the process has more than one thread.
+/// `PermissionDenied` without `CAP_SYS_ADMIN`; `InvalidInput` if the process has more than one
+/// thread.
 pub fn fork_into_pid_namespace() -> io::Result<Forked> {
     // The child of a process with threads inherits their locks, held for ever.
     if fs::read_dir("/proc/self/task")?.count() != 1 {
@@ -92,8 +93,8 @@ pub struct Init {
 }
 
 impl Init {
-    /// Waits until it ends and returns how. Meanwhile it gets the signals that ask us to end, unless
-    /// the terminal has sent them to both.
+    /// Waits until it ends and returns how. Meanwhile it gets the signals that ask us to end,
+    /// unless the terminal has sent them to both.
     pub fn supervise(self) -> io::Result<ExitStatus> {
         let wanted = [Signal::Interrupt, Signal::Terminate, Signal::Hangup, Signal::Child];
         let signals = Signals::new(&wanted)?;

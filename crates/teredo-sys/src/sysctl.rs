@@ -1,4 +1,5 @@
-//! Network settings under `/proc/sys/net`, which follow the network namespace of the calling thread.
+//! Network settings under `/proc/sys/net`, which follow the network namespace of the calling
+//! thread.
 
 use std::{fs, io};
 

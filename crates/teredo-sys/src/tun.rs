@@ -27,8 +27,8 @@ pub struct Tun {
 }
 
 impl Tun {
-    /// Creates the device `name` in the network namespace of the calling thread. It is down, with no
-    /// address. A `%d` in the name is replaced by the first free number.
+    /// Creates the device `name` in the network namespace of the calling thread. It is down, with
+    /// no address. A `%d` in the name is replaced by the first free number.
     ///
     /// # Errors
     /// `NotFound`: no TUN driver. `PermissionDenied`: the text says whether `CAP_NET_ADMIN` is
@@ -99,9 +99,9 @@ impl AsFd for Tun {
     }
 }
 
-/// The header before each packet, a `struct virtio_net_hdr` without its buffer count, in native byte
-/// order: flags (1 byte), what is segmented (1), header length (2), segment length (2), where the
-/// checksum starts (2) and where it goes (2).
+/// The header before each packet, a `struct virtio_net_hdr` without its buffer count, in native
+/// byte order: flags (1 byte), what is segmented (1), header length (2), segment length (2), where
+/// the checksum starts (2) and where it goes (2).
 struct VirtioHeader([u8; 10]);
 
 impl VirtioHeader {

@@ -16,7 +16,8 @@ const HERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const ALSO_HERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const THERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 9), 3544);
 
-/// The first bytes of an IPv6 packet with the traffic class 0xff, so ECN 3 (congestion experienced).
+/// The first bytes of an IPv6 packet with the traffic class 0xff, so ECN 3 (congestion
+/// experienced).
 const INNER_START: [u8; 2] = [0x6f, 0xf0];
 
 /// A TUN device as the way out to 192.0.2.0/24.
@@ -55,7 +56,7 @@ fn more_fragments(packet: &[u8]) -> bool {
     packet[6] & 0x20 != 0
 }
 
-//= P-WIRE-07: the outer header does not carry Don't Fragment
+// = P-WIRE-07: the outer header does not carry Don't Fragment
 #[test]
 fn the_outer_header_has_dont_fragment_clear() {
     in_namespace("the_outer_header_has_dont_fragment_clear", |_| {
@@ -75,7 +76,7 @@ fn the_outer_header_has_dont_fragment_clear() {
     });
 }
 
-//= P-WIRE-09: the outer ECN field is zero whatever the inner one says
+// = P-WIRE-09: the outer ECN field is zero whatever the inner one says
 #[test]
 fn the_outer_header_has_ecn_zero() {
     in_namespace("the_outer_header_has_ecn_zero", |_| {

@@ -1,8 +1,8 @@
 //! Interfaces, addresses and routes, by rtnetlink.
 //!
-//! Everything is synchronous: a call returns when the kernel has acknowledged it, and its error names
-//! what was asked. [`Monitor`] tells when something has changed. A socket stays in the network
-//! namespace of the thread that opened it.
+//! Everything is synchronous: a call returns when the kernel has acknowledged it, and its error
+//! names what was asked. [`Monitor`] tells when something has changed. A socket stays in the
+//! network namespace of the thread that opened it.
 //!
 //! The codec crates change often; their types do not leave this module.
 
@@ -77,8 +77,8 @@ impl Netlink {
         }
     }
 
-    /// Asks for a list and keeps what `pick` picks. One that keeps changing while it is read, as on a
-    /// busy router, is taken as it is: who must know it exactly has a [`Monitor`].
+    /// Asks for a list and keeps what `pick` picks. One that keeps changing while it is read, as on
+    /// a busy router, is taken as it is: who must know it exactly has a [`Monitor`].
     fn dump<T>(
         &mut self,
         message: RouteNetlinkMessage,

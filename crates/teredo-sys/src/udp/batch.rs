@@ -42,8 +42,8 @@ impl RecvBatch {
 
 /// Slots for datagrams to send.
 ///
-/// Fill the buffer of [`slot`](Self::slot), then [`commit`](Self::commit) it; an uncommitted slot is
-/// handed out again.
+/// Fill the buffer of [`slot`](Self::slot), then [`commit`](Self::commit) it; an uncommitted slot
+/// is handed out again.
 pub struct SendBatch {
     slots: Slots,
     /// The datagrams waiting are `head..tail`.

@@ -55,7 +55,8 @@ pub(super) fn read_one(socket: BorrowedFd<'_>) -> io::Result<Option<DeliveryErro
     header.msg_namelen = size_of_val(&to) as libc::socklen_t;
     header.msg_control = (&raw mut control).cast();
     header.msg_controllen = size_of_val(&control) as _;
-    // SAFETY: the header offers `to` and `control` with their true sizes, and both outlive the call.
+    // SAFETY: the header offers `to` and `control` with their true sizes, and both outlive the
+    // call.
     let result = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_ERRQUEUE) };
     if result < 0 {
         let error = io::Error::last_os_error();

@@ -31,8 +31,9 @@ mod tests;
 /// event loop is ever kept away by another process on the same core.
 const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 
-/// How often one receive call skips over an error left by an earlier ICMP message. Each skip consumes
-/// one, and there is at most one unless more arrive meanwhile; then the poller reports the rest.
+/// How often one receive call skips over an error left by an earlier ICMP message. Each skip
+/// consumes one, and there is at most one unless more arrive meanwhile; then the poller reports the
+/// rest.
 const STALE_ERRORS_MAX: usize = 16;
 
 /// A bound, non-blocking IPv4 UDP socket for tunnel traffic.
@@ -59,7 +60,8 @@ impl UdpSocket {
         self.local
     }
 
-    /// Receives what waits, up to the capacity of `batch`, and returns how many that are (not zero).
+    /// Receives what waits, up to the capacity of `batch`, and returns how many that are (not
+    /// zero).
     ///
     /// Errors left behind by ICMP messages are skipped here; [`read_errors`](Self::read_errors)
     /// tells them in full.

@@ -26,11 +26,11 @@ const _: () = assert!(align_of::<Control>() >= align_of::<libc::cmsghdr>());
 /// `capacity` slots: each a payload buffer, an address and a control buffer, and the message header
 /// that points at the three.
 ///
-/// Invariant, which every `unsafe` block below rests on: all vectors are filled in [`Slots::new`] and
-/// never grow, shrink or get replaced, so the heap addresses in `iovecs` and `headers` stay valid as
-/// long as `self` lives, wherever `self` is moved. `headers[i]` points at `iovecs[i]`, `names[i]` and
-/// `controls[i]` only, and `iovecs[i]` at the `datagram_len` bytes of slot `i` only. The lengths in
-/// them never exceed these.
+/// Invariant, which every `unsafe` block below rests on: all vectors are filled in [`Slots::new`]
+/// and never grow, shrink or get replaced, so the heap addresses in `iovecs` and `headers` stay
+/// valid as long as `self` lives, wherever `self` is moved. `headers[i]` points at `iovecs[i]`,
+/// `names[i]` and `controls[i]` only, and `iovecs[i]` at the `datagram_len` bytes of slot `i` only.
+/// The lengths in them never exceed these.
 pub(super) struct Slots {
     datagram_len: usize,
     payload: Vec<u8>,
@@ -155,7 +155,8 @@ impl Slots {
         let header = &self.headers[index].msg_hdr;
         // SAFETY: `msg_control` points at this slot's control buffer, which the kernel has filled
         // for `msg_controllen` bytes with well-formed control messages; the macros stay within that
-        // length. The data is read unaligned, and only if the message is as long as an `in_pktinfo`.
+        // length. The data is read unaligned, and only if the message is as long as an
+        // `in_pktinfo`.
         unsafe {
             let mut message = libc::CMSG_FIRSTHDR(header);
             while let Some(control) = message.as_ref() {
