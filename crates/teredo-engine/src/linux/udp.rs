@@ -1,0 +1,103 @@
+//! A UDP socket with its two batches.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use teredo_sys::udp::{Received, RecvBatch, SendBatch, SendReport, UdpSocket};
+
+use crate::engine::BURST;
+use crate::io::DatagramSocket;
+
+/// Datagrams received by one call. Between 16 and 64 the cost of the call itself vanishes; more
+/// only makes the other direction wait.
+const RECEIVE_SLOTS: usize = BURST;
+
+/// A burst from the device and as many answers of the role beside it.
+const SEND_SLOTS: usize = 2 * BURST;
+
+/// Bytes a slot holds: an IPv6 packet on an interface of
+/// [`INTERFACE_MTU_MAX`](crate::interface::INTERFACE_MTU_MAX), with the encapsulations and trailers
+/// of RFC 4380 and RFC 6081 around it (at most 8 + 523 and a few dozen bytes).
+const SLOT_BYTES: usize = 2_176;
+
+/// A bound UDP socket.
+pub struct UdpPort {
+    socket: UdpSocket,
+    inbox: RecvBatch,
+    outbox: SendBatch,
+}
+
+impl UdpPort {
+    /// Binds to `addr`; port 0 lets the kernel choose one at random, which is at least 1,024
+    /// (RFC 6056).
+    ///
+    /// # Errors
+    /// One line that names the address and what is wrong with it.
+    pub fn bind(addr: SocketAddrV4) -> io::Result<Self> {
+        let socket = UdpSocket::bind(addr).map_err(|error| explain(addr, error))?;
+        Ok(Self {
+            socket,
+            inbox: RecvBatch::new(RECEIVE_SLOTS, SLOT_BYTES),
+            outbox: SendBatch::new(SEND_SLOTS, SLOT_BYTES),
+        })
+    }
+}
+
+impl DatagramSocket for UdpPort {
+    fn local_addr(&self) -> SocketAddrV4 {
+        self.socket.local_addr()
+    }
+
+    fn receive(&mut self) -> io::Result<usize> {
+        self.socket.recv_batch(&mut self.inbox)
+    }
+
+    fn received(&self, index: usize) -> Received<'_> {
+        self.inbox.received(index)
+    }
+
+    fn slot(&mut self) -> Option<&mut [u8]> {
+        self.outbox.slot()
+    }
+
+    fn commit(&mut self, len: usize, to: SocketAddrV4, source: Option<Ipv4Addr>) {
+        self.outbox.commit(len, to, source);
+    }
+
+    fn pending(&self) -> usize {
+        self.outbox.len()
+    }
+
+    fn flush(&mut self) -> io::Result<SendReport> {
+        self.socket.send_batch(&mut self.outbox)
+    }
+
+    fn read_errors(&mut self) -> io::Result<usize> {
+        self.socket.read_errors(|_| {})
+    }
+}
+
+impl AsFd for UdpPort {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn explain(addr: SocketAddrV4, error: io::Error) -> io::Error {
+    let (ip, port) = (addr.ip(), addr.port());
+    let text = match error.kind() {
+        io::ErrorKind::AddrInUse if ip.is_unspecified() => {
+            format!("UDP port {port} is in use by another program; choose another one with --port")
+        }
+        io::ErrorKind::AddrInUse => {
+            format!("UDP port {port} on {ip} is in use by another program")
+        }
+        io::ErrorKind::AddrNotAvailable => format!("address {ip} is not on this host"),
+        io::ErrorKind::PermissionDenied => {
+            format!("UDP port {port} needs CAP_NET_BIND_SERVICE; choose one from 1024 on")
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), text)
+}
