@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn output_is_tallied() {
         let output = "test a ... ok\n\nsuccesses:\n\n---- a stdout ----\nSKIPPED a: needs root\n\n\
-                      successes:\n    a\n\ntest result: ok. 3 passed; 0 failed; 1 ignored; 0 measured\n\
+                      successes:\n    a\n\ntest result: ok. 3 passed; 0 failed; 1 ignored\n\
                       failures:\ntest result: FAILED. 1 passed; 2 failed; 0 ignored\n";
         let mut tally = Tally::default();
         let shown: Vec<&str> = output.lines().filter(|line| tally.take(line)).collect();
