@@ -3,9 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-/// `Some(reason)` if this machine cannot run tests in namespaces with these programs.
-///
-/// `ip` and `nft`, root and a TUN device are needed always.
+/// `Some(reason)` if this machine cannot build an [`Internet`](crate::internet::Internet) or lacks
+/// one of the programs.
 pub fn missing(programs: &[&str]) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("needs root".to_owned());
@@ -13,15 +12,20 @@ pub fn missing(programs: &[&str]) -> Option<String> {
     if fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_err() {
         return Some("needs /dev/net/tun".to_owned());
     }
-    let all = ["ip", "nft"].iter().chain(programs);
-    let absent: Vec<&str> = all.copied().filter(|it| !installed(it)).collect();
+    let ground: Vec<&str> = ["ip", "nft"].iter().chain(programs).copied().collect();
+    missing_programs(&ground)
+}
+
+/// `Some(reason)` if one of the programs is not installed.
+pub fn missing_programs(programs: &[&str]) -> Option<String> {
+    let absent: Vec<&str> = programs.iter().copied().filter(|it| !installed(it)).collect();
     if absent.is_empty() { None } else { Some(format!("needs {}", absent.join(", "))) }
 }
 
-/// Whether the calling test must be left out. If so, says which one and why, in the form that
-/// `cargo xtask test` lists at its end and refuses under continuous integration.
-pub fn skip_without(programs: &[&str]) -> bool {
-    let Some(reason) = missing(programs) else { return false };
+/// Whether the calling test must be left out for what is missing. If so, says which one and why, in
+/// the form that `cargo xtask test` lists at its end and refuses under continuous integration.
+pub fn skip_for(missing: Option<String>) -> bool {
+    let Some(reason) = missing else { return false };
     let test = std::thread::current();
     println!("SKIPPED {}: {reason}", test.name().unwrap_or("a test"));
     true

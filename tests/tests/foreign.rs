@@ -19,7 +19,7 @@ const MAPPED: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 101), Ipv4Addr::new(20
 
 #[test]
 fn miredo_alone_works_on_this_ground() -> Result<()> {
-    if needs::skip_without(&PROGRAMS) {
+    if needs::skip_for(needs::missing(&PROGRAMS)) {
         return Ok(());
     }
     Cast { server: Maker::Miredo, relay: Maker::Miredo, clients: [Maker::Miredo, Maker::Miredo] }
@@ -28,7 +28,7 @@ fn miredo_alone_works_on_this_ground() -> Result<()> {
 
 #[test]
 fn our_client_with_their_server() -> Result<()> {
-    if needs::skip_without(&PROGRAMS) {
+    if needs::skip_for(needs::missing(&PROGRAMS)) {
         return Ok(());
     }
     let ours = Maker::Ours(program::debug()?);
@@ -38,7 +38,7 @@ fn our_client_with_their_server() -> Result<()> {
 
 #[test]
 fn their_client_with_our_server() -> Result<()> {
-    if needs::skip_without(&PROGRAMS) {
+    if needs::skip_for(needs::missing(&PROGRAMS)) {
         return Ok(());
     }
     let ours = Maker::Ours(program::debug()?);
@@ -48,7 +48,7 @@ fn their_client_with_our_server() -> Result<()> {
 
 #[test]
 fn their_client_and_ours_through_our_relay() -> Result<()> {
-    if needs::skip_without(&PROGRAMS) {
+    if needs::skip_for(needs::missing(&PROGRAMS)) {
         return Ok(());
     }
     let ours = Maker::Ours(program::debug()?);
@@ -58,7 +58,7 @@ fn their_client_and_ours_through_our_relay() -> Result<()> {
 
 #[test]
 fn their_client_and_ours_through_their_relay() -> Result<()> {
-    if needs::skip_without(&PROGRAMS) {
+    if needs::skip_for(needs::missing(&PROGRAMS)) {
         return Ok(());
     }
     let ours = Maker::Ours(program::debug()?);
@@ -68,7 +68,7 @@ fn their_client_and_ours_through_their_relay() -> Result<()> {
 
 #[test]
 fn ours_in_every_role_behind_kernel_nats() -> Result<()> {
-    if needs::skip_without(&["ping"]) {
+    if needs::skip_for(needs::missing(&["ping"])) {
         return Ok(());
     }
     let ours = Maker::Ours(program::debug()?);
@@ -79,7 +79,7 @@ fn ours_in_every_role_behind_kernel_nats() -> Result<()> {
 /// Neither server nor relay is needed once two clients have met.
 #[test]
 fn their_client_to_our_client_directly() -> Result<()> {
-    if needs::skip_without(&PROGRAMS) {
+    if needs::skip_for(needs::missing(&PROGRAMS)) {
         return Ok(());
     }
     let ours = Maker::Ours(program::debug()?);
@@ -98,7 +98,7 @@ fn their_client_to_our_client_directly() -> Result<()> {
 //= C-QUAL-10: a symmetric NAT of the kernel leaves the client off-line, and it says so
 #[test]
 fn our_client_behind_a_symmetric_nat_says_so() -> Result<()> {
-    if needs::skip_without(&["miredo-server"]) {
+    if needs::skip_for(needs::missing(&["miredo-server"])) {
         return Ok(());
     }
     let internet = Internet::new([Nat::PortSymmetric, Nat::PortRestricted])?;
