@@ -17,6 +17,7 @@ pub mod role;
 pub mod server;
 pub mod time;
 
+mod inspect;
 mod limiter;
 mod peers;
 mod scope;

@@ -1,6 +1,7 @@
 //! Randomness and keyed hashes from a seed that the host draws.
 
 use core::hash::Hasher;
+use core::time::Duration;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 
@@ -28,6 +29,12 @@ impl Random {
     /// A number below `bound`, which is not 0. The bias is under `bound` / 2^64.
     pub fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// A time from zero to `max`, to the nanosecond.
+    pub fn up_to(&mut self, max: Duration) -> Duration {
+        let nanos = u64::try_from(max.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.below(nanos.saturating_add(1)))
     }
 
     /// `N` bytes.

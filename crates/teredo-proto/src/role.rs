@@ -170,6 +170,8 @@ impl State {
 pub enum OfflineReason {
     /// It was not started, or was stopped.
     Stopped,
+    /// The server's address is not one that may be sent to (RFC 4380 section 5.2.4).
+    ForbiddenServer,
     /// The primary server address did not answer.
     NoAnswer,
     /// The secondary server address did not answer, and `strict` asks for it.
@@ -185,6 +187,7 @@ impl OfflineReason {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
+            Self::ForbiddenServer => "forbidden-server",
             Self::NoAnswer => "no-answer",
             Self::NoSecondaryAnswer => "no-secondary-answer",
             Self::Refused => "refused",

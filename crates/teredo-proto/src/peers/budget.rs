@@ -35,6 +35,11 @@ impl BubbleBudget {
         granted
     }
 
+    /// Whether nothing went directly to the peer for this long.
+    pub(crate) fn is_silent_for(&self, now: Instant, period: Duration) -> bool {
+        self.last_transmission.is_none_or(|sent| now.since(sent) >= period)
+    }
+
     /// Whether the attempts of the current window are used up.
     pub(crate) fn is_exhausted(&self, now: Instant) -> bool {
         let oldest = self.attempts.nth_last(ATTEMPTS_MAX);
@@ -48,7 +53,9 @@ impl BubbleBudget {
 
     /// Something came directly from the peer: the count starts again.
     pub(crate) fn reset(&mut self) {
-        self.attempts = Recent::default();
+        if self.attempts.nth_last(1).is_some() {
+            self.attempts = Recent::default();
+        }
     }
 }
 
@@ -60,17 +67,12 @@ pub(crate) struct AnswerLimiter {
 }
 
 impl AnswerLimiter {
-    /// Takes an answer, if one may be given now.
-    pub(crate) fn take(&mut self, now: Instant) -> bool {
+    /// Whether an answer may be given now.
+    pub(crate) fn permits(&self, now: Instant) -> bool {
         let within = |count, window| {
             self.answers.nth_last(count).is_some_and(|sent: Instant| now < sent + window)
         };
-        let granted =
-            !within(ANSWERS_BURST, ANSWERS_BURST_WINDOW) && !within(ANSWERS_MAX, ANSWERS_WINDOW);
-        if granted {
-            self.answers.note(now);
-        }
-        granted
+        !within(ANSWERS_BURST, ANSWERS_BURST_WINDOW) && !within(ANSWERS_MAX, ANSWERS_WINDOW)
     }
 }
 
@@ -95,7 +97,7 @@ impl AnswerLimits {
 
     /// Takes an answer to a peer that `limiter` belongs to.
     pub(crate) fn take_for_peer(&mut self, now: Instant, limiter: &mut AnswerLimiter) -> bool {
-        limiter.take(now) && self.all.take(now)
+        Self::take(&mut self.all, now, limiter)
     }
 
     /// Takes an answer to a relay at `origin`. Relays share cells by a secret hash, so one that
@@ -105,7 +107,15 @@ impl AnswerLimits {
         bytes[..4].copy_from_slice(&origin.ip().octets());
         bytes[4..].copy_from_slice(&origin.port().to_be_bytes());
         let cell = self.origin_key.hash(&bytes) as usize % ORIGIN_CELLS;
-        self.by_origin[cell].take(now) && self.all.take(now)
+        Self::take(&mut self.all, now, &mut self.by_origin[cell])
+    }
+
+    fn take(all: &mut TokenBucket, now: Instant, limiter: &mut AnswerLimiter) -> bool {
+        let granted = limiter.permits(now) && all.take(now);
+        if granted {
+            limiter.answers.note(now);
+        }
+        granted
     }
 }
 

@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 
 use hashbrown::HashTable;
 
-pub(crate) use budget::{AnswerLimiter, AnswerLimits, BubbleBudget};
-pub(crate) use queue::{PacketQueue, QueueBudget};
+pub(crate) use budget::{ATTEMPT_GAP, AnswerLimiter, AnswerLimits, BubbleBudget};
+pub(crate) use queue::{PacketQueue, QueueBudget, QueueFull};
 
 use crate::peers::recency::{Class, Recency};
 use crate::random::{Key, Seed};

@@ -1,4 +1,3 @@
-use super::queue::QueueFull;
 use super::*;
 
 const SEED: Seed = [7; 32];
@@ -142,11 +141,12 @@ fn transmissions_delay_a_bubble_and_direct_packets_reset_the_count() {
 //= C-BUB-06: answers to indirect bubbles: at most 2 in a second and 8 in 30 s for one peer
 #[test]
 fn answers_have_their_own_limit() {
-    let mut limiter = AnswerLimiter::default();
-    let granted = (0..30_000).filter(|ms| limiter.take(Instant::from_nanos(ms * 1_000_000)));
+    let (mut limits, mut limiter) = (AnswerLimits::new(SEED), AnswerLimiter::default());
+    let mut take = |now| limits.take_for_peer(now, &mut limiter);
+    let granted = (0..30_000).filter(|ms| take(Instant::from_nanos(ms * 1_000_000)));
     let granted: Vec<_> = granted.collect();
     assert_eq!(granted, [0, 1, 1000, 1001, 2000, 2001, 3000, 3001]);
-    assert!(limiter.take(at(30)));
+    assert!(take(at(30)));
 }
 
 //= C-BUB-06: and a token bucket of 50 a second, 100 at once, for all of them

@@ -1,1 +1,0 @@
-//! The client (RFC 4380 section 5.2).

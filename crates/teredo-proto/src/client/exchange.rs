@@ -1,0 +1,75 @@
+//! One Router Solicitation and the wait for its answer (RFC 4380 section 5.2.1).
+
+use core::net::Ipv4Addr;
+use core::time::Duration;
+
+use crate::client::outbox::Item;
+use crate::random::Random;
+use crate::role::OfflineReason;
+use crate::time::Instant;
+
+/// A solicitation under way. All its transmissions carry one nonce, so that an answer to any of
+/// them will do.
+#[derive(Clone, Debug)]
+pub(super) struct Exchange {
+    pub(super) server: Ipv4Addr,
+    pub(super) nonce: [u8; 8],
+    pub(super) started_at: Instant,
+    transmissions: u8,
+    deadline: Instant,
+    failure: OfflineReason,
+}
+
+/// What an exchange wants to be done.
+#[derive(Debug)]
+pub(super) enum Progress {
+    Wait,
+    Repeat(Item),
+    Failed(OfflineReason),
+}
+
+impl Exchange {
+    /// Begins an exchange with a server address; the caller sends [`Self::solicitation`].
+    /// `failure` is what silence means.
+    pub(super) fn new(
+        now: Instant,
+        server: Ipv4Addr,
+        random: &mut Random,
+        failure: OfflineReason,
+    ) -> Self {
+        let (nonce, deadline) = (random.bytes(), now + RS_TIMEOUT);
+        Self { server, nonce, started_at: now, transmissions: 1, deadline, failure }
+    }
+
+    pub(super) fn solicitation(&self) -> Item {
+        Item::Solicitation { server: self.server, nonce: self.nonce }
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Moves on if the deadline has come.
+    pub(super) fn advance(&mut self, now: Instant) -> Progress {
+        if now < self.deadline {
+            return Progress::Wait;
+        }
+        if self.transmissions == RS_MAX {
+            return Progress::Failed(self.failure);
+        }
+        self.transmissions += 1;
+        self.deadline = now + RS_TIMEOUT;
+        Progress::Repeat(self.solicitation())
+    }
+
+    /// The server said no. Somebody on the path may have said it in its place, so the wait for
+    /// another answer goes on; without one, the refusal is the reason of the failure.
+    pub(super) fn note_refusal(&mut self) {
+        self.failure = OfflineReason::Refused;
+    }
+}
+
+/// T of RFC 4380 section 5.2.1.
+const RS_TIMEOUT: Duration = Duration::from_secs(4);
+/// N of RFC 4380 section 5.2.1, read as transmissions (E-09).
+const RS_MAX: u8 = 3;

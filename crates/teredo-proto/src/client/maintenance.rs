@@ -1,0 +1,222 @@
+//! Keeping the address (RFC 4380 section 5.2.5, RFC 6081 section 5.1.1).
+
+use core::net::{Ipv4Addr, Ipv6Addr};
+use core::time::Duration;
+
+use crate::client::exchange::{Exchange, Progress};
+use crate::client::outbox::Item;
+use crate::client::qualification::{Mapping, is_symmetric};
+use crate::client::{Client, Config, Phase};
+use crate::random::Random;
+use crate::role::{Event, NatKind, OfflineReason, Reason};
+use crate::time::Instant;
+
+/// A client in service.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) address: Ipv6Addr,
+    pub(super) mapping: Mapping,
+    /// When the primary server address was last heard from.
+    pub(super) heard_at: Instant,
+    /// When something was last sent to it. Some NATs let a mapping live by this alone (E-20).
+    pub(super) sent_at: Instant,
+    refresh: Refresh,
+    comparison: Comparison,
+}
+
+/// The solicitations that keep the mapping alive.
+#[derive(Debug)]
+enum Refresh {
+    /// The next one when nothing was heard, or nothing sent, for this long.
+    Resting(Duration),
+    Asking(Exchange),
+}
+
+/// The comparison of what the two server addresses see.
+#[derive(Debug)]
+enum Comparison {
+    /// Again with the first refresh after this.
+    Resting(Instant),
+    Asking(Exchange),
+}
+
+impl Service {
+    pub(super) fn new(
+        now: Instant,
+        address: Ipv6Addr,
+        mapping: Mapping,
+        random: &mut Random,
+        config: &Config,
+    ) -> Self {
+        Self {
+            address,
+            mapping,
+            heard_at: now,
+            sent_at: now,
+            refresh: Refresh::resting(random, config),
+            comparison: Comparison::rested(now),
+        }
+    }
+
+    /// When something is to be done next, and what.
+    pub(super) fn deadline(&self) -> (Instant, Reason) {
+        let refresh = match &self.refresh {
+            Refresh::Resting(interval) => (self.last_contact() + *interval, Reason::Refresh),
+            Refresh::Asking(exchange) => (exchange.deadline(), Reason::Solicitation),
+        };
+        match &self.comparison {
+            Comparison::Asking(exchange) if exchange.deadline() < refresh.0 => {
+                (exchange.deadline(), Reason::Solicitation)
+            }
+            Comparison::Asking(_) | Comparison::Resting(_) => refresh,
+        }
+    }
+
+    /// The exchange under way with a server address.
+    pub(super) fn exchange_with(&mut self, server: Ipv4Addr) -> Option<&mut Exchange> {
+        let refresh = match &mut self.refresh {
+            Refresh::Asking(exchange) => Some(exchange),
+            Refresh::Resting(_) => None,
+        };
+        let comparison = match &mut self.comparison {
+            Comparison::Asking(exchange) => Some(exchange),
+            Comparison::Resting(_) => None,
+        };
+        [refresh, comparison].into_iter().flatten().find(|exchange| exchange.server == server)
+    }
+
+    fn last_contact(&self) -> Instant {
+        self.heard_at.min(self.sent_at)
+    }
+}
+
+impl Refresh {
+    /// Another interval each time: 75 to 100 % of the configured one.
+    fn resting(random: &mut Random, config: &Config) -> Self {
+        let interval = config.refresh_interval.max(REFRESH_INTERVAL_MIN);
+        Self::Resting(interval * 3 / 4 + random.up_to(interval / 4))
+    }
+}
+
+impl Comparison {
+    fn rested(now: Instant) -> Self {
+        Self::Resting(now + COMPARISON_INTERVAL)
+    }
+}
+
+impl Client {
+    /// Does what has become due while in service.
+    pub(super) fn maintain(&mut self, now: Instant) {
+        self.advance_refresh(now);
+        self.advance_comparison(now);
+    }
+
+    fn advance_refresh(&mut self, now: Instant) {
+        let Phase::Qualified(service) = &mut self.phase else { return };
+        let last_contact = service.last_contact();
+        let progress = match &mut service.refresh {
+            Refresh::Asking(exchange) => exchange.advance(now),
+            Refresh::Resting(interval) if last_contact + *interval > now => return,
+            Refresh::Resting(_) => {
+                let (server, failure) = (self.config.server, OfflineReason::NoAnswer);
+                let exchange = Exchange::new(now, server, &mut self.random, failure);
+                let solicitation = exchange.solicitation();
+                service.refresh = Refresh::Asking(exchange);
+                Progress::Repeat(solicitation)
+            }
+        };
+        match progress {
+            Progress::Wait => {}
+            Progress::Repeat(solicitation) => self.send(now, solicitation),
+            Progress::Failed(failure) => self.refresh_failed(now, failure),
+        }
+    }
+
+    /// A server that did not answer but sent something else meanwhile is still there.
+    fn refresh_failed(&mut self, now: Instant, failure: OfflineReason) {
+        let Phase::Qualified(service) = &mut self.phase else { return };
+        match &service.refresh {
+            Refresh::Asking(exchange) if service.heard_at <= exchange.started_at => {
+                self.events.push(Event::ServerLost);
+                self.fail(now, failure);
+            }
+            Refresh::Asking(_) | Refresh::Resting(_) => {
+                service.refresh = Refresh::resting(&mut self.random, &self.config);
+            }
+        }
+    }
+
+    /// The primary address answered: the mapping is as it was, or the address changes.
+    pub(super) fn refreshed(&mut self, now: Instant, mapping: Mapping) {
+        let old_link = self.link();
+        let address = self.address_for(mapping.mapped);
+        let Phase::Qualified(service) = &mut self.phase else { return };
+        let is_moved = service.mapping.mapped != mapping.mapped;
+        service.heard_at = now;
+        service.refresh = Refresh::resting(&mut self.random, &self.config);
+        service.mapping = mapping;
+        service.address = address;
+        let is_comparison_due = match service.comparison {
+            Comparison::Resting(due_at) => is_moved || due_at <= now,
+            Comparison::Asking(_) => is_moved,
+        };
+        if is_moved {
+            self.set_nat_kind(NatKind::Unknown);
+        }
+        self.link_changed(old_link);
+        if is_comparison_due {
+            self.compare(now);
+        }
+    }
+
+    /// Asks the secondary address, if there is one, what it sees.
+    pub(super) fn compare(&mut self, now: Instant) {
+        let Phase::Qualified(service) = &mut self.phase else { return };
+        let Some(secondary) = self.config.secondary else { return };
+        let failure = OfflineReason::NoSecondaryAnswer;
+        let exchange = Exchange::new(now, secondary, &mut self.random, failure);
+        let solicitation = exchange.solicitation();
+        service.comparison = Comparison::Asking(exchange);
+        self.send(now, solicitation);
+    }
+
+    fn advance_comparison(&mut self, now: Instant) {
+        let Phase::Qualified(service) = &mut self.phase else { return };
+        let Comparison::Asking(exchange) = &mut service.comparison else { return };
+        match exchange.advance(now) {
+            Progress::Wait => {}
+            Progress::Repeat(solicitation) => self.send(now, solicitation),
+            Progress::Failed(failure) if self.config.strict => self.fail(now, failure),
+            // Degraded: what is known of the NAT stays as it was (E-10).
+            Progress::Failed(_) => service.comparison = Comparison::rested(now),
+        }
+    }
+
+    /// The secondary address answered.
+    pub(super) fn compared(&mut self, now: Instant, second: Mapping) {
+        let Phase::Qualified(service) = &mut self.phase else { return };
+        service.comparison = Comparison::rested(now);
+        let first = service.mapping.mapped;
+        let kind = self.classify(first, second.mapped);
+        self.set_nat_kind(kind);
+        if is_symmetric(kind) {
+            self.fail(now, OfflineReason::SymmetricNat);
+        }
+    }
+
+    /// Sends an item, and remembers when something went to the server.
+    pub(super) fn send(&mut self, now: Instant, item: Item) {
+        if let Phase::Qualified(service) = &mut self.phase
+            && item.destination() == Some(self.config.server_endpoint())
+        {
+            service.sent_at = now;
+        }
+        self.outbox.push(item);
+    }
+}
+
+/// The shortest interval: one a second is as often as any NAT may need.
+const REFRESH_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// How long a comparison counts. NATs change their kind under load, so it is repeated.
+const COMPARISON_INTERVAL: Duration = Duration::from_secs(30 * 60);

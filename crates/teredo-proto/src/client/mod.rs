@@ -1,0 +1,287 @@
+//! The client (RFC 4380 section 5.2 as changed by RFC 5991).
+//!
+//! One module per activity: `qualification` and `maintenance` keep the address, `reception` and
+//! `transmission` hold the numbered rules for packets, `search` finds out where a peer is, by
+//! bubbles or by the echo test.
+//!
+//! The extensions of RFC 6081 have their place in these modules and are not there yet: nonces of
+//! bubbles and symmetric NATs in `search` and `reception`, further sockets as further values of
+//! [`Local`](crate::Local). Until then a symmetric NAT takes the client off-line, and trailers are
+//! checked and otherwise ignored. Local discovery and interval determination (RFC 4380 sections
+//! 5.2.7 and 5.2.8) are not there either, nor keys (5.2.2).
+
+mod advertisement;
+mod echo;
+mod exchange;
+mod maintenance;
+mod outbox;
+mod peer;
+mod qualification;
+mod reception;
+mod search;
+mod transmission;
+
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use core::time::Duration;
+
+use teredo_wire::{TEREDO_PORT, TeredoAddress};
+
+use crate::client::echo::EchoKey;
+use crate::client::exchange::Exchange;
+use crate::client::maintenance::Service;
+use crate::client::outbox::{Events, Outbox};
+use crate::client::peer::Peer;
+use crate::client::qualification::{Backoff, Mapping};
+use crate::filter::Ipv4Filter;
+use crate::limiter::TokenBucket;
+use crate::peers::{AnswerLimits, PeerTable, QueueBudget};
+use crate::random::{Random, Seed};
+use crate::reason::Counters;
+use crate::role::{
+    Arrival, Event, Inbound, NatKind, OfflineReason, Outbound, Reason, Role, State, Transmit,
+};
+use crate::time::Instant;
+
+/// What a client is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The primary IPv4 address of the server.
+    pub server: Ipv4Addr,
+    /// Its secondary address; without one the kind of NAT stays unknown.
+    pub secondary: Option<Ipv4Addr>,
+    /// The local UDP port that all traffic leaves from.
+    pub service_port: u16,
+    /// The local IPv4 address towards the server, if known: tells whether there is a NAT at all.
+    pub local_address: Option<Ipv4Addr>,
+    /// How long a NAT mapping is presumed to live without traffic (RFC 4380 section 2.15).
+    pub refresh_interval: Duration,
+    /// Serve only with the answers of both server addresses, as RFC 4380 section 5.2.1 has it
+    /// (E-10).
+    pub strict: bool,
+    /// Which IPv4 addresses may be sent to and believed.
+    pub filter: Ipv4Filter,
+    /// The most peers remembered at a time.
+    pub peers_max: usize,
+}
+
+impl Config {
+    /// Defaults for all but the server's addresses and the local port.
+    pub fn new(server: Ipv4Addr, secondary: Option<Ipv4Addr>, service_port: u16) -> Self {
+        Self {
+            server,
+            secondary: secondary.filter(|&secondary| secondary != server),
+            service_port,
+            local_address: None,
+            refresh_interval: REFRESH_INTERVAL,
+            strict: false,
+            filter: Ipv4Filter::default(),
+            peers_max: PEERS_MAX,
+        }
+    }
+
+    fn server_endpoint(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.server, TEREDO_PORT)
+    }
+}
+
+/// A Teredo client.
+///
+/// It begins off-line; [`start`](Self::start) makes it qualify and stay qualified.
+#[derive(Debug)]
+pub struct Client {
+    config: Config,
+    random: Random,
+    phase: Phase,
+    nat_kind: NatKind,
+    /// The last address in use: the same mapping gets the same address again.
+    last_address: Option<TeredoAddress>,
+    backoff: Backoff,
+    peers: PeerTable<Peer>,
+    queued: QueueBudget,
+    echo_key: EchoKey,
+    answers: AnswerLimits,
+    /// Entries made for native sources that nobody here has written to.
+    strangers: TokenBucket,
+    /// ICMPv6 errors to the stack.
+    errors: TokenBucket,
+    outbox: Outbox,
+    events: Events,
+    counters: Counters,
+}
+
+/// How far the client is.
+#[derive(Debug)]
+enum Phase {
+    /// Out of service; qualifies again at a set time, or never by itself.
+    Offline { reason: OfflineReason, restart_at: Option<Instant> },
+    /// Waiting for the primary server address.
+    Primary(Exchange),
+    /// Waiting for the secondary one too: only when service without its answer is out of question.
+    Secondary { exchange: Exchange, found: Mapping },
+    /// In service.
+    Qualified(Service),
+}
+
+impl Client {
+    /// A client at rest. All that it draws at random comes out of `seed`.
+    pub fn new(config: Config, seed: Seed) -> Self {
+        let mut random = Random::new(seed);
+        Self {
+            phase: Phase::Offline { reason: OfflineReason::Stopped, restart_at: None },
+            nat_kind: NatKind::Unknown,
+            last_address: None,
+            backoff: Backoff::default(),
+            peers: PeerTable::new(config.peers_max, seed),
+            queued: QueueBudget::default(),
+            echo_key: EchoKey::new(seed, &mut random),
+            answers: AnswerLimits::new(seed),
+            strangers: TokenBucket::new(STRANGERS_PER_S, STRANGERS_BURST),
+            errors: TokenBucket::new(ERRORS_PER_S, ERRORS_BURST),
+            outbox: Outbox::default(),
+            events: Events::default(),
+            counters: Counters::default(),
+            random,
+            config,
+        }
+    }
+
+    /// Begins to qualify, at once; nothing if the client is running already.
+    pub fn start(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Offline { .. }) {
+            self.qualify_afresh(now);
+        }
+    }
+
+    /// Goes off-line for good.
+    pub fn stop(&mut self) {
+        self.go_offline(OfflineReason::Stopped, None);
+    }
+
+    /// Takes the addresses that the server's name stands for now. Other ones than before make a
+    /// running client qualify anew.
+    pub fn set_server(&mut self, now: Instant, primary: Ipv4Addr, secondary: Option<Ipv4Addr>) {
+        let secondary = secondary.filter(|&secondary| secondary != primary);
+        if (primary, secondary) == (self.config.server, self.config.secondary) {
+            return;
+        }
+        self.config.server = primary;
+        self.config.secondary = secondary;
+        self.requalify(now);
+    }
+
+    /// The host's IPv4 side changed (address, default route, resume): a running client qualifies
+    /// anew at once. `local_address` is as in [`Config`].
+    pub fn network_changed(&mut self, now: Instant, local_address: Option<Ipv4Addr>) {
+        self.config.local_address = local_address;
+        self.requalify(now);
+    }
+
+    /// The state.
+    pub fn state(&self) -> State {
+        match self.phase {
+            Phase::Offline { reason, .. } => State::Offline(reason),
+            Phase::Primary(_) | Phase::Secondary { .. } => State::Probe,
+            Phase::Qualified(_) => State::Qualified,
+        }
+    }
+
+    /// The kind of NAT the server's addresses last showed.
+    pub fn nat_kind(&self) -> NatKind {
+        self.nat_kind
+    }
+
+    /// The Teredo address, while qualified.
+    pub fn address(&self) -> Option<Ipv6Addr> {
+        self.service().map(|service| service.address)
+    }
+
+    /// The mapped address and port, while qualified.
+    pub fn mapped(&self) -> Option<SocketAddrV4> {
+        self.service().map(|service| service.mapping.mapped)
+    }
+
+    /// The MTU of the Teredo link in bytes, while qualified.
+    pub fn mtu(&self) -> Option<u16> {
+        self.service().map(|service| service.mapping.mtu)
+    }
+
+    fn service(&self) -> Option<&Service> {
+        match &self.phase {
+            Phase::Qualified(service) => Some(service),
+            Phase::Offline { .. } | Phase::Primary(_) | Phase::Secondary { .. } => None,
+        }
+    }
+}
+
+impl Role for Client {
+    fn handle_datagram(&mut self, now: Instant, arrival: Arrival, payload: &[u8]) -> Inbound {
+        let inbound = match self.receive(now, arrival.from, payload) {
+            Ok(inbound) => inbound,
+            Err(reason) => Inbound::Dropped(reason),
+        };
+        match inbound {
+            Inbound::Deliver(_) => self.counters.delivered += 1,
+            Inbound::Dropped(reason) => self.counters.count_drop(reason),
+            Inbound::Consumed => {}
+        }
+        inbound
+    }
+
+    fn handle_packet(&mut self, now: Instant, packet: &[u8]) -> Outbound {
+        let outbound = match self.transmit(now, packet) {
+            Ok(outbound) => outbound,
+            Err(reason) => Outbound::Dropped(reason),
+        };
+        match outbound {
+            Outbound::Send { .. } => self.counters.sent += 1,
+            Outbound::Dropped(reason) => self.counters.count_drop(reason),
+            Outbound::Queued => {}
+        }
+        outbound
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.advance_phase(now);
+        self.advance_searches(now);
+    }
+
+    fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
+        self.outbox.write_next(&mut self.queued, buffer)
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    fn poll_timeout(&self) -> Option<(Instant, Reason)> {
+        let phase = match &self.phase {
+            Phase::Offline { restart_at, .. } => restart_at.map(|at| (at, Reason::Restart)),
+            Phase::Primary(exchange) | Phase::Secondary { exchange, .. } => {
+                Some((exchange.deadline(), Reason::Solicitation))
+            }
+            Phase::Qualified(service) => Some(service.deadline()),
+        };
+        let peers = self.peers.next_deadline().map(|deadline| (deadline, Reason::Peer));
+        [phase, peers].into_iter().flatten().min_by_key(|&(deadline, _)| deadline)
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}
+
+/// The interval RFC 4380 section 2.15 presumes.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Peers remembered by default: more than a busy peer-to-peer application talks to, at less than
+/// a kilobyte each.
+const PEERS_MAX: usize = 16_384;
+
+/// Entries made for unsolicited native sources, on average and at once: each costs an echo request
+/// through the server (protocol section 8.2, flooding of the peer list).
+const STRANGERS_PER_S: u32 = 20;
+const STRANGERS_BURST: u32 = 40;
+
+/// ICMPv6 errors to the stack, on average and at once (RFC 4443 section 2.4 (f)).
+const ERRORS_PER_S: u32 = 10;
+const ERRORS_BURST: u32 = 20;

@@ -1,0 +1,191 @@
+//! What waits to be sent: small descriptions that become bytes in the caller's buffer.
+
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::collections::VecDeque;
+
+use teredo_wire::address::CLIENT_LINK_LOCAL;
+use teredo_wire::icmpv6::{Echo, ErrorMessage, write_router_solicitation};
+use teredo_wire::ipv6::Header;
+use teredo_wire::{Authentication, NoSpace, TEREDO_PORT, Writer};
+
+use crate::client::echo::Probe;
+use crate::peers::{QueueBudget, QueueFull};
+use crate::role::{Event, Local, Transmit};
+
+/// Things to send, in order.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    items: VecDeque<Item>,
+    taken: u64,
+}
+
+/// A place in the outbox; the default one is long past.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ticket(u64);
+
+/// One thing to send.
+#[derive(Debug)]
+pub(super) enum Item {
+    Solicitation {
+        server: Ipv4Addr,
+        nonce: [u8; 8],
+    },
+    Bubble {
+        to: SocketAddrV4,
+        source: Ipv6Addr,
+        destination: Ipv6Addr,
+    },
+    EchoRequest {
+        to: SocketAddrV4,
+        source: Ipv6Addr,
+        destination: Ipv6Addr,
+        probe: Probe,
+    },
+    /// A packet that waited for its peer.
+    Packet {
+        to: SocketAddrV4,
+        packet: Box<[u8]>,
+    },
+    /// A packet for the stack that was held until its source was proven.
+    Delivery {
+        packet: Box<[u8]>,
+    },
+    /// An error for the stack; the offending packet is cut to what is quoted.
+    Error {
+        message: ErrorMessage,
+        source: Ipv6Addr,
+        destination: Ipv6Addr,
+        offending: Box<[u8]>,
+    },
+}
+
+impl Outbox {
+    /// Appends something that is not a kept packet. If the caller has not drained thousands of
+    /// items, this one is lost, as it might be on the way.
+    pub(super) fn push(&mut self, item: Item) {
+        if self.items.len() < ITEMS_MAX {
+            self.items.push_back(item);
+        }
+    }
+
+    /// Appends a packet that left its queue, keeping it charged. The budget bounds these.
+    pub(super) fn push_kept(
+        &mut self,
+        budget: &mut QueueBudget,
+        item: Item,
+    ) -> Result<Ticket, QueueFull> {
+        budget.charge(item.kept_bytes())?;
+        self.items.push_back(item);
+        Ok(Ticket(self.taken + self.items.len() as u64))
+    }
+
+    /// Whether everything up to `ticket` was taken out.
+    pub(super) fn is_past(&self, ticket: Ticket) -> bool {
+        ticket.0 <= self.taken
+    }
+
+    /// Takes the next item and writes it.
+    pub(super) fn write_next(
+        &mut self,
+        budget: &mut QueueBudget,
+        buffer: &mut [u8],
+    ) -> Option<Transmit> {
+        loop {
+            let item = self.items.pop_front()?;
+            self.taken += 1;
+            budget.release(item.kept_bytes());
+            // Everything fits into a buffer as the contract has it; a smaller one loses the item.
+            if let Ok(transmit) = item.write(buffer) {
+                return Some(transmit);
+            }
+        }
+    }
+}
+
+impl Item {
+    /// Where it goes, unless that is the stack.
+    pub(super) fn destination(&self) -> Option<SocketAddrV4> {
+        match self {
+            Self::Solicitation { server, .. } => Some(SocketAddrV4::new(*server, TEREDO_PORT)),
+            Self::Bubble { to, .. } | Self::EchoRequest { to, .. } | Self::Packet { to, .. } => {
+                Some(*to)
+            }
+            Self::Delivery { .. } | Self::Error { .. } => None,
+        }
+    }
+
+    fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Packet { packet, .. } | Self::Delivery { packet } => packet.len(),
+            Self::Solicitation { .. }
+            | Self::Bubble { .. }
+            | Self::EchoRequest { .. }
+            | Self::Error { .. } => 0,
+        }
+    }
+
+    fn write(&self, buffer: &mut [u8]) -> Result<Transmit, NoSpace> {
+        let mut writer = Writer::new(buffer);
+        self.write_payload(&mut writer)?;
+        let len = writer.len();
+        Ok(match self.destination() {
+            Some(to) => Transmit::Datagram { to, via: Local::Primary, len },
+            None => Transmit::Packet { len },
+        })
+    }
+
+    fn write_payload(&self, writer: &mut Writer<'_>) -> Result<(), NoSpace> {
+        match self {
+            Self::Solicitation { nonce, .. } => {
+                Authentication::nonce_only(*nonce).write(writer)?;
+                write_router_solicitation(writer, CLIENT_LINK_LOCAL)
+            }
+            Self::Bubble { source, destination, .. } => {
+                Header::bubble(*source, *destination).write(writer)
+            }
+            Self::EchoRequest { source, destination, probe, .. } => Echo {
+                reply: false,
+                identifier: probe.identifier,
+                sequence: probe.sequence,
+                data: &probe.nonce,
+            }
+            .write(writer, *source, *destination, ECHO_HOP_LIMIT),
+            Self::Packet { packet, .. } | Self::Delivery { packet } => writer.put(packet),
+            Self::Error { message, source, destination, offending } => {
+                message.write(writer, *source, *destination, offending)
+            }
+        }
+    }
+}
+
+/// Things to tell, in order.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    events: VecDeque<Event>,
+}
+
+impl Events {
+    pub(super) fn push(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// Appends news of a peer. If the caller does not drain, these are lost and no others: their
+    /// number is up to strangers.
+    pub(super) fn push_peer(&mut self, event: Event) {
+        if self.events.len() < EVENTS_MAX {
+            self.events.push_back(event);
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+}
+
+/// Undrained items at which new ones are lost: more than the largest batch of input leads to.
+const ITEMS_MAX: usize = 4096;
+/// Undrained events at which those about peers are lost, for the same reason.
+const EVENTS_MAX: usize = 1024;
+/// Hop limit of echo requests: enough for any path; small ones made hosts unreachable (protocol
+/// section 2.10).
+const ECHO_HOP_LIMIT: u8 = 128;
