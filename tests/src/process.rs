@@ -98,6 +98,17 @@ impl Process {
         bail!("{} did not end {END_MAX:?} after SIGTERM", self.name)
     }
 
+    /// Kills it, so that it can clean up nothing.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be killed.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// The ends of its outputs.
     pub fn last_words(&self) -> String {
         let text = format!("{}{}", self.stdout(), self.stderr());
