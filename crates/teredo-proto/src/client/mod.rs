@@ -176,6 +176,11 @@ impl Client {
         self.requalify(now);
     }
 
+    /// Takes another filter, because the addresses of this host have changed.
+    pub fn set_filter(&mut self, filter: Ipv4Filter) {
+        self.config.filter = filter;
+    }
+
     /// The state.
     pub fn state(&self) -> State {
         match self.phase {

@@ -45,17 +45,19 @@ impl Server {
     /// A server that is ready to serve. `seed` keeps others from foreseeing which sources share
     /// a cell of its limits.
     pub fn new(config: Config, seed: Seed) -> Self {
-        let mut filter = config.filter.clone();
-        filter.own.push(config.primary);
-        filter.own.extend(config.secondary);
         Self {
-            filter,
+            filter: with_own(&config, config.filter.clone()),
             link_local: server_link_local(config.primary),
             limits: AdvertisementLimits::new(&config.limits, seed),
             outbox: Outbox::default(),
             counters: Counters::default(),
             config,
         }
+    }
+
+    /// Takes another filter, because the addresses of this host have changed.
+    pub fn set_filter(&mut self, filter: Ipv4Filter) {
+        self.filter = with_own(&self.config, filter);
     }
 
     fn process(
@@ -297,6 +299,13 @@ fn is_valid_solicitation(packet: &Ipv6<'_>, message: &Icmpv6<'_>) -> bool {
     packet.hop_limit() == icmpv6::ND_HOP_LIMIT
         && message.code == 0
         && message.solicitation_options().all(|option| option.is_ok())
+}
+
+/// A server never sends to its own addresses, whatever the host says.
+fn with_own(config: &Config, mut filter: Ipv4Filter) -> Ipv4Filter {
+    filter.own.push(config.primary);
+    filter.own.extend(config.secondary);
+    filter
 }
 
 /// What the answer to a solicitation carries: its identifier and its nonce, and no value, since
