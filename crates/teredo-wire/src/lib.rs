@@ -15,11 +15,15 @@
 extern crate std;
 
 pub mod address;
+pub mod capture;
 pub mod checksum;
 pub mod datagram;
 pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
+pub mod pcap;
+mod pcapng;
+pub mod print;
 pub mod trailer;
 pub mod writer;
 

@@ -87,6 +87,16 @@ pub enum NeighborDiscovery {
     Advertisement = 1,
 }
 
+impl NeighborDiscovery {
+    /// The name used in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Solicitation => "solicitation",
+            Self::Advertisement => "advertisement",
+        }
+    }
+}
+
 /// The value of an Alternate Address Trailer: 1 to 4 endpoints, in clear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alternates<'a>(&'a [u8]);

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
+
 /// What an exit code of this program means, whatever the subcommand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -39,6 +41,19 @@ impl Exit {
     pub(crate) fn of_error(error: &anyhow::Error) -> Self {
         eprintln!("teredo: {}", one_line(error));
         Self::Failed
+    }
+
+    /// Prints the help or version that was asked for, or what is wrong with the command line.
+    pub(crate) fn of_usage(error: &clap::Error) -> Self {
+        if !error.use_stderr()
+            || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        {
+            // Nobody is left to tell when the output is closed.
+            let _ = error.print();
+        } else {
+            eprintln!("teredo: {}", one_line_of_usage(&error.to_string()));
+        }
+        if error.use_stderr() { Self::Usage } else { Self::Ok }
     }
 
     /// The number handed to the shell.
@@ -86,7 +101,23 @@ impl From<Exit> for ExitCode {
 
 /// The whole chain of causes, without line breaks.
 fn one_line(error: &anyhow::Error) -> String {
-    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
+    unbroken(&format!("{error:#}"))
+}
+
+/// What is wrong and the tips, without the usage that clap adds; that is in the help.
+fn one_line_of_usage(text: &str) -> String {
+    let (fault, usage) = text.split_once("\n\nUsage: ").unwrap_or((text, "teredo"));
+    let fault = fault.split("\n\nFor more information").next().unwrap_or(fault);
+    // Tips stand in paragraphs of their own.
+    let fault = unbroken(&fault.trim_start_matches("error: ").trim_end().replace("\n\n", "; "));
+    // Command and subcommand; options begin with another character than a letter.
+    let is_command = |word: &&str| word.starts_with(|it: char| it.is_ascii_lowercase());
+    let command: Vec<_> = usage.split_whitespace().take(2).take_while(is_command).collect();
+    format!("{fault}; see `{} --help`", command.join(" "))
+}
+
+fn unbroken(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -103,5 +134,15 @@ mod tests {
     fn an_error_takes_one_line() {
         let error = anyhow::anyhow!("no such\nfile").context("cannot read x");
         assert_eq!(one_line(&error), "cannot read x: no such file");
+    }
+
+    #[test]
+    fn a_usage_error_takes_one_line() {
+        let text = "error: these are missing:\n  --mapped <X>\n\nUsage: teredo address <X>\n\nFor \
+                    more information, try '--help'.\n";
+        let line = "these are missing: --mapped <X>; see `teredo address --help`";
+        assert_eq!(one_line_of_usage(text), line);
+        let text = "error: invalid value\n\nFor more information, try '--help'.\n";
+        assert_eq!(one_line_of_usage(text), "invalid value; see `teredo --help`");
     }
 }

@@ -27,7 +27,10 @@ mod server;
 /// Nothing may start a thread before the subcommand runs: the lab enters a user namespace, which
 /// only a single-threaded process may do.
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return Exit::of_usage(&error).into(),
+    };
     cli.start_log();
     let result = match cli.command {
         Command::Client(args) => client::run(args),
