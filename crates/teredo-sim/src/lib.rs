@@ -8,4 +8,19 @@
 
 #![forbid(unsafe_code)]
 
+pub mod host;
+pub mod link;
 pub mod nat;
+pub mod stack;
+pub mod trace;
+pub mod world;
+
+mod ledger;
+mod meter;
+mod queue;
+
+pub use host::HostId;
+pub use link::Link;
+pub use meter::METER_WINDOW;
+pub use nat::{Nat, NatConfig};
+pub use world::{NatId, Place, Stopped, World};

@@ -1,0 +1,151 @@
+//! Hosts: an IPv4 access link, sockets with Teredo roles or without, and an IPv6 stack.
+
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+
+use teredo_proto::client::{self, Client};
+use teredo_proto::random::Seed;
+use teredo_proto::relay::{self, Relay, Scope};
+use teredo_proto::server::{self, Server};
+use teredo_proto::{Instant, Local, Role};
+
+use crate::link::Link;
+use crate::stack::Stack;
+use crate::world::Place;
+
+/// One host of a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostId(pub(crate) usize);
+
+/// What a service is made from, at first and again at each restart.
+#[derive(Clone, Debug)]
+pub(crate) enum Plan {
+    Client(client::Config),
+    Server(server::Config),
+    Relay(relay::Config),
+}
+
+impl Plan {
+    /// A service as after boot; a client starts at once.
+    pub(crate) fn build(&self, now: Instant, seed: Seed) -> AnyRole {
+        match self {
+            Self::Client(config) => {
+                let mut client = Client::new(config.clone(), seed);
+                client.start(now);
+                AnyRole::Client(Box::new(client))
+            }
+            Self::Server(config) => AnyRole::Server(Box::new(Server::new(config.clone(), seed))),
+            Self::Relay(config) => AnyRole::Relay(Box::new(Relay::new(config.clone(), seed))),
+        }
+    }
+
+    /// Whether packets that the role hands out may be for other hosts.
+    fn routes(&self) -> bool {
+        match self {
+            Self::Client(_) => false,
+            Self::Server(_) => true,
+            Self::Relay(config) => matches!(config.scope, Scope::Network { .. }),
+        }
+    }
+}
+
+/// One of the roles.
+#[derive(Debug)]
+pub(crate) enum AnyRole {
+    Client(Box<Client>),
+    Server(Box<Server>),
+    Relay(Box<Relay>),
+}
+
+impl AnyRole {
+    pub(crate) fn as_role(&self) -> &dyn Role {
+        match self {
+            Self::Client(client) => &**client,
+            Self::Server(server) => &**server,
+            Self::Relay(relay) => &**relay,
+        }
+    }
+
+    pub(crate) fn as_role_mut(&mut self) -> &mut dyn Role {
+        match self {
+            Self::Client(client) => &mut **client,
+            Self::Server(server) => &mut **server,
+            Self::Relay(relay) => &mut **relay,
+        }
+    }
+}
+
+/// A role on its sockets.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) plan: Plan,
+    pub(crate) role: AnyRole,
+    pub(crate) sockets: Vec<(Local, SocketAddrV4)>,
+}
+
+impl Service {
+    pub(crate) fn local(&self, endpoint: SocketAddrV4) -> Option<Local> {
+        self.sockets.iter().find(|(_, socket)| *socket == endpoint).map(|(local, _)| *local)
+    }
+
+    pub(crate) fn endpoint(&self, local: Local) -> Option<SocketAddrV4> {
+        self.sockets.iter().find(|(socket, _)| *socket == local).map(|(_, endpoint)| *endpoint)
+    }
+
+    /// Whether packets from the host's own stack to `destination` go through this role.
+    pub(crate) fn serves_stack(&self, destination: Ipv6Addr) -> bool {
+        match self.plan {
+            Plan::Client(_) => true,
+            Plan::Server(_) => false,
+            Plan::Relay(_) => self.takes_route(destination),
+        }
+    }
+
+    /// Whether packets that the host is to route to `destination` go through this role.
+    pub(crate) fn takes_route(&self, destination: Ipv6Addr) -> bool {
+        matches!(self.plan, Plan::Relay(_)) && teredo_wire::address::is_teredo(destination)
+    }
+
+    pub(crate) fn routes(&self) -> bool {
+        self.plan.routes()
+    }
+}
+
+/// A datagram that arrived on a socket without a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// The observed source.
+    pub from: SocketAddrV4,
+    /// The socket.
+    pub to: SocketAddrV4,
+    /// The payload.
+    pub payload: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) place: Place,
+    pub(crate) link: Link,
+    pub(crate) addresses: Vec<Ipv4Addr>,
+    /// Whether it is switched on.
+    pub(crate) up: bool,
+    pub(crate) services: Vec<Service>,
+    pub(crate) stack: Stack,
+    /// What came to sockets without a role.
+    pub(crate) mailbox: Vec<Datagram>,
+}
+
+impl Host {
+    /// When the first of the roles wants to do something, and which.
+    pub(crate) fn deadline(&self) -> Option<(Instant, usize)> {
+        let due = |(index, service): (usize, &Service)| {
+            service.role.as_role().poll_timeout().map(|(at, _)| (at, index))
+        };
+        self.services.iter().enumerate().filter_map(due).min().filter(|_| self.up)
+    }
+
+    /// Whether it passes IPv6 packets on.
+    pub(crate) fn routes(&self) -> bool {
+        self.services.iter().any(Service::routes)
+    }
+}

@@ -1,0 +1,284 @@
+//! How packets get from host to host, through NATs, roles and stacks.
+
+use core::net::Ipv6Addr;
+use core::time::Duration;
+
+use teredo_proto::role::TRANSMIT_LEN_MAX;
+use teredo_proto::{Arrival as RoleArrival, Event, Inbound, Outbound, Transmit};
+use teredo_wire::address::is_teredo;
+use teredo_wire::{Datagram as Teredo, Ipv6};
+
+use crate::host::{Datagram, HostId, Plan};
+use crate::stack;
+use crate::trace::Wire;
+
+use super::{
+    Attachment, Happened, LOG_MAX, LogEntry, NatBox, NatId, Place, STEPS_AT_ONCE_MAX, Violation,
+    World,
+};
+
+/// A packet that reaches the far end of its way.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// At the IPv4 side of a host.
+    Host(HostId, Datagram),
+    /// At a NAT, from the outside.
+    NatOutside(NatId, Datagram),
+    /// At a NAT, from the inside.
+    NatInside(NatId, Datagram),
+    /// At a host, from the IPv6 Internet.
+    Ipv6(HostId, Vec<u8>),
+    /// Out of the IPv6 stack of a host.
+    Stack(HostId, Vec<u8>),
+}
+
+impl World {
+    pub(crate) fn on_arrival(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::Host(host, datagram) => self.on_host(host, datagram),
+            Arrival::NatOutside(nat, datagram) => self.on_nat_outside(nat, datagram),
+            Arrival::NatInside(nat, datagram) => self.on_nat_inside(nat, datagram),
+            Arrival::Ipv6(host, packet) => self.on_ipv6(host, &packet),
+            Arrival::Stack(host, packet) => self.on_stack(host, &packet),
+        }
+    }
+
+    pub(crate) fn on_deadline(&mut self, host: HostId, service: usize) {
+        let now = self.now;
+        self.hosts[host.0].services[service].role.as_role_mut().handle_timeout(now);
+        self.drain(host, service);
+    }
+
+    /// Sends a datagram from an address of `host`.
+    pub(crate) fn send_from(&mut self, host: HostId, datagram: Datagram) {
+        let (wire, link) = (Wire::Host(host), self.hosts[host.0].link);
+        let Datagram { from, to, payload } = &datagram;
+        self.trace.datagram(self.now, wire, *from, *to, payload);
+        for delay in link.cross(&mut self.random) {
+            self.carry(self.hosts[host.0].place, delay, datagram.clone());
+        }
+    }
+
+    /// Carries a datagram that is at `place` after `delay` to where it is next looked at.
+    pub(crate) fn carry(&mut self, place: Place, delay: Duration, datagram: Datagram) {
+        let gateway = match place {
+            Place::Internet => None,
+            Place::Behind(nat) => Some(nat),
+        };
+        let at = self.now + delay;
+        match (self.attachments.get(&(place, *datagram.to.ip())).copied(), gateway) {
+            (Some(Attachment::Host(host)), _) => {
+                for delay in self.hosts[host.0].link.cross(&mut self.random) {
+                    self.queue.plan(at + delay, Arrival::Host(host, datagram.clone()));
+                }
+            }
+            (Some(Attachment::Nat(nat)), _) => {
+                for delay in self.nats[nat.0].link.cross(&mut self.random) {
+                    self.queue.plan(at + delay, Arrival::NatOutside(nat, datagram.clone()));
+                }
+            }
+            (None, Some(nat)) => self.queue.plan(at, Arrival::NatInside(nat, datagram)),
+            (None, None) => {}
+        }
+    }
+
+    fn on_nat_inside(&mut self, id: NatId, mut datagram: Datagram) {
+        let NatBox { nat, place, link, .. } = &mut self.nats[id.0];
+        let (inside, now) = (datagram.from, self.now);
+        if nat.owns(*datagram.to.ip()) {
+            if let Some((from, to)) = nat.hairpin(now, inside, datagram.to) {
+                datagram = Datagram { from, to, ..datagram };
+                self.carry(Place::Behind(id), Duration::ZERO, datagram);
+            }
+            return;
+        }
+        let Some(external) = nat.outbound(now, inside, datagram.to) else { return };
+        nat.rewrite(&mut datagram.payload, *inside.ip(), *external.ip());
+        datagram.from = external;
+        let (place, delays) = (*place, link.cross(&mut self.random));
+        self.trace.datagram(now, Wire::Nat(id), external, datagram.to, &datagram.payload);
+        for delay in delays {
+            self.carry(place, delay, datagram.clone());
+        }
+    }
+
+    fn on_nat_outside(&mut self, id: NatId, mut datagram: Datagram) {
+        let nat = &mut self.nats[id.0].nat;
+        let Datagram { from, to, payload } = &mut datagram;
+        self.trace.datagram(self.now, Wire::Nat(id), *from, *to, payload);
+        let Some(inside) = nat.inbound(self.now, *to, *from) else { return };
+        nat.rewrite(payload, *to.ip(), *inside.ip());
+        *to = inside;
+        self.carry(Place::Behind(id), Duration::ZERO, datagram);
+    }
+
+    fn on_host(&mut self, id: HostId, datagram: Datagram) {
+        let host = &mut self.hosts[id.0];
+        let Datagram { from, to, payload } = &datagram;
+        self.trace.datagram(self.now, Wire::Host(id), *from, *to, payload);
+        if !host.up {
+            return;
+        }
+        let taker = host.services.iter_mut().enumerate().find_map(|(index, service)| {
+            let on = service.local(*to)?;
+            Some((index, service, on))
+        });
+        let Some((index, service, on)) = taker else {
+            host.mailbox.push(datagram);
+            return;
+        };
+        let arrival = RoleArrival { from: *from, on };
+        let inbound = service.role.as_role_mut().handle_datagram(self.now, arrival, payload);
+        match inbound {
+            Inbound::Deliver(range) => match payload.get(range) {
+                Some(packet) => self.hand_out(id, packet),
+                None => self.violation = Some(Violation::Altered(id)),
+            },
+            Inbound::Consumed => {}
+            Inbound::Dropped(reason) => self.note(id, Happened::Dropped(reason)),
+        }
+        self.drain(id, index);
+    }
+
+    fn on_ipv6(&mut self, id: HostId, packet: &[u8]) {
+        let Some(destination) = destination(packet) else { return };
+        let host = &self.hosts[id.0];
+        if !host.up {
+            return;
+        }
+        if host.stack.owns(destination) {
+            return self.give_to_stack(id, packet);
+        }
+        let router = host.services.iter().position(|service| service.takes_route(destination));
+        if let Some(service) = router {
+            self.give_to_role(id, service, packet);
+        }
+    }
+
+    fn on_stack(&mut self, id: HostId, packet: &[u8]) {
+        let Some(destination) = destination(packet) else { return };
+        let host = &self.hosts[id.0];
+        if !host.up {
+            return;
+        }
+        match host.services.iter().position(|service| service.serves_stack(destination)) {
+            Some(service) => self.give_to_role(id, service, packet),
+            None => self.route_ipv6(packet),
+        }
+    }
+
+    fn give_to_role(&mut self, host: HostId, index: usize, packet: &[u8]) {
+        let service = &mut self.hosts[host.0].services[index];
+        let outbound = service.role.as_role_mut().handle_packet(self.now, packet);
+        match outbound {
+            Outbound::Send { to, via } => {
+                if let Some(from) = service.endpoint(via) {
+                    self.send_from(host, Datagram { from, to, payload: packet.to_vec() });
+                }
+            }
+            Outbound::Queued => self.ledger.note_waiting(host, packet),
+            Outbound::Dropped(reason) => self.note(host, Happened::Dropped(reason)),
+        }
+        self.drain(host, index);
+    }
+
+    /// Takes out of a role what it wants to send and tell.
+    pub(crate) fn drain(&mut self, host: HostId, index: usize) {
+        let mut buffer = [0; TRANSMIT_LEN_MAX];
+        for _ in 0..STEPS_AT_ONCE_MAX {
+            let service = &mut self.hosts[host.0].services[index];
+            match service.role.as_role_mut().poll_transmit(&mut buffer) {
+                Some(Transmit::Datagram { to, via, len }) => {
+                    let payload = buffer[..len].to_vec();
+                    if let Ok(teredo) = Teredo::parse(&payload) {
+                        self.note_sent(host, index, &teredo.ipv6);
+                    }
+                    if let Some(from) = self.hosts[host.0].services[index].endpoint(via) {
+                        self.send_from(host, Datagram { from, to, payload });
+                    }
+                }
+                Some(Transmit::Packet { len }) => {
+                    self.ledger.note_report(&buffer[..len]);
+                    self.hand_out(host, &buffer[..len]);
+                }
+                None => return self.drain_events(host, index),
+            }
+        }
+        self.violation = Some(Violation::Torrent(host));
+    }
+
+    /// Keeps the books on a packet that a role made or kept. Servers only pass bubbles on.
+    fn note_sent(&mut self, host: HostId, index: usize, packet: &Ipv6<'_>) {
+        self.ledger.note_sent(packet.bytes());
+        let is_server = matches!(self.hosts[host.0].services[index].plan, Plan::Server(_));
+        if packet.is_bubble() && !is_server {
+            self.bubbles.note(self.now, host, packet.destination());
+        }
+    }
+
+    fn drain_events(&mut self, host: HostId, index: usize) {
+        for _ in 0..STEPS_AT_ONCE_MAX {
+            let role = self.hosts[host.0].services[index].role.as_role_mut();
+            let Some(event) = role.poll_event() else { return };
+            if let Event::AddressChanged(address) = event {
+                self.hosts[host.0].stack.teredo = address.map(|(address, _)| address);
+            }
+            self.note(host, Happened::Event(event));
+        }
+        self.violation = Some(Violation::Torrent(host));
+    }
+
+    /// A packet from a role of `host`, for its own stack or to be routed on.
+    fn hand_out(&mut self, id: HostId, packet: &[u8]) {
+        let Some(destination) = destination(packet) else {
+            self.violation = Some(Violation::Altered(id));
+            return;
+        };
+        let host = &self.hosts[id.0];
+        if host.stack.owns(destination) {
+            self.give_to_stack(id, packet);
+        } else if host.routes() {
+            self.route_ipv6(packet);
+        } else {
+            self.violation = Some(Violation::Misdelivered(id, destination));
+        }
+    }
+
+    fn give_to_stack(&mut self, id: HostId, packet: &[u8]) {
+        if !self.ledger.deliver(packet) {
+            self.violation = Some(Violation::Altered(id));
+        }
+        if let Some(sequence) = stack::echo_reply_sequence(packet)
+            && let Some(sent) = self.pings_sent.remove(&sequence)
+        {
+            self.pings_answered.insert(sequence, self.now.since(sent));
+        }
+        if let Some(answer) = self.hosts[id.0].stack.receive(self.now, packet) {
+            self.queue.plan(self.now, Arrival::Stack(id, answer));
+        }
+    }
+
+    pub(crate) fn route_ipv6(&mut self, packet: &[u8]) {
+        self.trace.ipv6(self.now, packet);
+        let Some(destination) = destination(packet) else { return };
+        let next = if is_teredo(destination) {
+            self.teredo_route
+        } else {
+            self.native.get(&destination).copied()
+        };
+        let Some(host) = next else { return };
+        for delay in self.ipv6_link.cross(&mut self.random) {
+            self.queue.plan(self.now + delay, Arrival::Ipv6(host, packet.to_vec()));
+        }
+    }
+
+    pub(crate) fn note(&mut self, host: HostId, what: Happened) {
+        if self.log.len() < LOG_MAX {
+            self.log.push(LogEntry { at: self.now, host, what });
+        }
+    }
+}
+
+fn destination(packet: &[u8]) -> Option<Ipv6Addr> {
+    Ipv6::parse(packet).ok().map(|(ipv6, _)| ipv6.destination())
+}

@@ -1,0 +1,215 @@
+//! Who connects behind which NATs (protocol section 6.2).
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "these are tests")]
+
+mod common;
+
+use core::time::Duration;
+
+use teredo_proto::role::{NatKind, OfflineReason, State};
+use teredo_sim::{HostId, Link, NatConfig, Place, World};
+
+use common::{PLAIN, SECOND, ping, ping_until_answered, qualify};
+
+fn kind(key: &str) -> NatConfig {
+    key.parse().unwrap()
+}
+
+/// All pairs of NATs that RFC 4380 alone copes with.
+fn plain_pairs() -> impl Iterator<Item = [&'static str; 2]> {
+    PLAIN.into_iter().flat_map(|first| PLAIN.map(|second| [first, second]))
+}
+
+/// Two clients behind NATs of these kinds, of one server or of two.
+fn pair(world: &mut World, kinds: [&str; 2], servers: usize) -> [HostId; 2] {
+    let servers: Vec<HostId> = (0..servers).map(|_| world.add_server()).collect();
+    let nats = kinds.map(|key| world.add_nat(kind(key)));
+    let last = *servers.last().unwrap();
+    [world.add_client_of(servers[0], nats[0]), world.add_client_of(last, nats[1])]
+}
+
+/// The protocol's own time for a first ping between peers at 10 ms a link: bubbles through the
+/// server (40 ms), the answer (20 ms), the ping and its answer (40 ms).
+const PEER_PING_MAX: Duration = Duration::from_millis(100);
+
+//= C-TX-09, N-NAT-07: clients behind cone, address- and port-restricted NATs reach each other
+#[test]
+fn plain_nats_connect_with_one_ping() {
+    for servers in [1, 2] {
+        for kinds in plain_pairs() {
+            let mut world = World::new(1);
+            let [a, b] = pair(&mut world, kinds, servers);
+            qualify(&mut world, &[a, b]);
+            let first = ping(&mut world, a, b, SECOND);
+            assert!(first <= Some(PEER_PING_MAX) && first.is_some(), "{kinds:?} {first:?}");
+            assert_eq!(ping(&mut world, b, a, SECOND), Some(Duration::from_millis(40)));
+        }
+    }
+}
+
+#[test]
+fn plain_nats_connect_when_both_begin_at_once() {
+    for kinds in plain_pairs() {
+        let mut world = World::new(2);
+        let [a, b] = pair(&mut world, kinds, 2);
+        qualify(&mut world, &[a, b]);
+        let pings = [(a, b), (b, a)].map(|(from, to)| {
+            let to = world.ipv6(to).unwrap();
+            world.ping(from, to).unwrap()
+        });
+        let answered = |world: &World| pings.iter().all(|ping| world.answer_time(*ping).is_some());
+        let took = world.run_until(SECOND, answered);
+        assert!(
+            took.is_ok_and(|took| took <= PEER_PING_MAX),
+            "{kinds:?} {took:?}\n{}",
+            world.log_text()
+        );
+    }
+}
+
+//= C-QUAL-08, C-QUAL-10, N-NAT-07: a client behind a symmetric NAT is off-line for that reason
+#[test]
+fn symmetric_nats_go_offline() {
+    for key in ["ps", "pp", "seq", "addr"] {
+        let mut world = World::new(3);
+        world.add_server();
+        let nat = world.add_nat_at(Place::Internet, kind(key), 8);
+        let client = world.add_client(nat);
+        let offline = State::Offline(OfflineReason::SymmetricNat);
+        let took = world.run_until(SECOND, |world| world.state(client) == Some(offline));
+        assert!(took.is_ok(), "{key}\n{}", world.log_text());
+        assert_eq!(world.ipv6(client), None, "{key}");
+        assert_eq!(world.run_for(10 * SECOND), Ok(()));
+        assert_eq!(world.state(client), Some(offline), "{key}");
+    }
+}
+
+//= N-NAT-06: the client tells the kinds of NAT apart as far as that can be seen
+#[test]
+fn kinds_of_nat_are_recognised() {
+    for (key, seen) in [
+        ("cone", NatKind::EndpointIndependent),
+        ("ar", NatKind::EndpointIndependent),
+        ("pr", NatKind::EndpointIndependent),
+        ("ps", NatKind::PortSymmetric),
+        ("pp", NatKind::PortSymmetric),
+        ("seq", NatKind::PortSymmetric),
+        ("addr", NatKind::AddressSymmetric),
+    ] {
+        let mut world = World::new(3);
+        world.add_server();
+        let pool = if key == "addr" { 8 } else { 1 };
+        let nat = world.add_nat_at(Place::Internet, kind(key), pool);
+        let client = world.add_client(nat);
+        let took = world.run_until(SECOND, |world| world.nat_kind(client) == Some(seen));
+        assert!(took.is_ok(), "{key}: {:?}\n{}", world.nat_kind(client), world.log_text());
+    }
+}
+
+#[test]
+fn a_client_without_nat_knows_it() {
+    let mut world = World::new(4);
+    world.add_server();
+    let client = world.add_client(Place::Internet);
+    qualify(&mut world, &[client]);
+    assert_eq!(world.run_for(SECOND), Ok(()));
+    assert_eq!(world.nat_kind(client), Some(NatKind::None));
+}
+
+#[test]
+fn qualified_after_one_round_trip() {
+    let mut world = World::new(5);
+    world.add_server();
+    let nat = world.add_nat(NatConfig::pr());
+    let client = world.add_client(nat);
+    let took = world.run_until(SECOND, |world| world.is_qualified(client));
+    assert_eq!(took, Ok(Duration::from_millis(40)));
+}
+
+//= N-NAT-09: a NAT that rewrites addresses in payloads breaks neither qualification nor traffic
+#[test]
+fn a_rewriting_nat_does_no_harm() {
+    let mut world = World::new(6);
+    world.add_server();
+    let rewriting = NatConfig { rewrites_payload: true, ..NatConfig::pr() };
+    let nats = [(); 2].map(|()| world.add_nat(rewriting));
+    let [a, b] = nats.map(|nat| world.add_client(nat));
+    qualify(&mut world, &[a, b]);
+    assert!(ping(&mut world, a, b, SECOND).is_some());
+}
+
+#[test]
+fn nested_nats_connect() {
+    for (inner, outer) in [("pr", "pr"), ("cone", "ar"), ("pr", "cone")] {
+        let mut world = World::new(7);
+        world.add_server();
+        let outer = world.add_nat(kind(outer));
+        let inner = world.add_nat_at(outer, kind(inner), 1);
+        let other = world.add_nat(NatConfig::pr());
+        let (a, b) = (world.add_client(inner), world.add_client(other));
+        qualify(&mut world, &[a, b]);
+        assert!(ping(&mut world, a, b, SECOND).is_some());
+        assert!(ping(&mut world, b, a, SECOND).is_some());
+    }
+}
+
+#[test]
+fn hairpinning_connects_clients_behind_one_nat() {
+    use teredo_sim::nat::Hairpin;
+    for (hairpin, connects) in [(Hairpin::None, false), (Hairpin::External, true)] {
+        let mut world = World::new(8);
+        world.add_server();
+        let nat = world.add_nat(NatConfig { hairpin, ..NatConfig::pr() });
+        let [a, b] = [(); 2].map(|()| world.add_client(nat));
+        qualify(&mut world, &[a, b]);
+        assert_eq!(ping(&mut world, a, b, SECOND).is_some(), connects, "{hairpin:?}");
+    }
+}
+
+/// Access links on which one packet in ten is lost, doubled or overtaken.
+fn bad_link() -> Link {
+    Link {
+        loss_permille: 100,
+        duplicate_permille: 100,
+        reorder_permille: 100,
+        reorder_delay: Duration::from_millis(50),
+        ..Link::perfect(Duration::from_millis(10))
+    }
+}
+
+//= N-NAT-10: with 10 % loss, duplication and reordering all connect within 30 s all the same
+#[test]
+fn bad_links_only_delay_connections() {
+    for seed in 0..5 {
+        for kinds in plain_pairs() {
+            let mut world = World::new(seed);
+            let [a, b] = pair(&mut world, kinds, 2);
+            world.set_link(a, bad_link());
+            world.set_link(b, bad_link());
+            qualify(&mut world, &[a, b]);
+            let left = (30 * SECOND).saturating_sub(world.elapsed());
+            let answered = ping_until_answered(&mut world, &[(a, b), (b, a)], left);
+            assert_eq!(answered, [true; 2], "{seed} {kinds:?}\n{}", world.log_text());
+        }
+    }
+}
+
+#[test]
+fn bad_links_only_delay_the_way_through_a_relay() {
+    for seed in 0..10 {
+        for key in PLAIN {
+            let mut world = World::new(seed);
+            world.add_server();
+            world.add_relay(Place::Internet);
+            let native = world.add_native_host();
+            let nat = world.add_nat(kind(key));
+            let client = world.add_client(nat);
+            world.set_link(client, bad_link());
+            qualify(&mut world, &[client]);
+            let left = (30 * SECOND).saturating_sub(world.elapsed());
+            let pairs = [(client, native), (native, client)];
+            let answered = ping_until_answered(&mut world, &pairs, left);
+            assert_eq!(answered, [true; 2], "{seed} {key}\n{}", world.log_text());
+        }
+    }
+}
