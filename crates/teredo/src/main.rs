@@ -19,9 +19,12 @@ mod cli;
 mod client;
 mod decode;
 mod exit;
+mod host;
 mod lab;
 mod output;
 mod relay;
+mod report;
+mod secondary;
 mod server;
 
 /// Nothing may start a thread before the subcommand runs: the lab enters a user namespace, which

@@ -63,10 +63,8 @@ impl Relay {
     /// A relay that is ready to serve. `seed` makes its bubbles unforgeable and its table
     /// unforeseeable.
     pub fn new(config: Config, seed: Seed) -> Self {
-        let mut filter = config.filter.clone();
-        filter.own.push(*config.service.ip());
         Self {
-            filter,
+            filter: with_own(&config, config.filter.clone()),
             proof: BubbleProof::new(seed),
             peers: PeerTable::new(config.peers_max, seed),
             queued: QueueBudget::default(),
@@ -84,6 +82,11 @@ impl Relay {
     /// Changes whom the relay serves: the addresses of a host come and go.
     pub fn set_scope(&mut self, scope: Scope) {
         self.config.scope = scope;
+    }
+
+    /// Takes another filter, because the addresses of this host have changed.
+    pub fn set_filter(&mut self, filter: Ipv4Filter) {
+        self.filter = with_own(&self.config, filter);
     }
 
     /// Number of clients it remembers.
@@ -201,6 +204,12 @@ impl Role for Relay {
     fn counters(&self) -> &Counters {
         &self.counters
     }
+}
+
+/// A relay never sends to itself, whatever the host says.
+fn with_own(config: &Config, mut filter: Ipv4Filter) -> Ipv4Filter {
+    filter.own.push(*config.service.ip());
+    filter
 }
 
 /// ICMPv6 errors in a second and at once (RFC 4443 section 2.4 (f) asks for a limit).

@@ -1,0 +1,214 @@
+//! What surrounds a client: its interface, the network below it, the name of its server.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use teredo_engine::interface::Tunnel;
+use teredo_engine::network::{Addresses, ipv4_source_towards, native_ipv6_source};
+use teredo_engine::resolve::Resolver;
+use teredo_engine::{Flow, Host};
+use teredo_proto::client::Client;
+use teredo_proto::role::{OfflineReason, State};
+use teredo_proto::{Event, Instant};
+
+use super::Args;
+use super::snapshot::Snapshot;
+use crate::exit::Exit;
+use crate::host::{FURTHER, MONITOR, SIGNALS, Watch, Watching};
+use crate::report::Report;
+
+/// The surroundings of a client.
+pub(super) struct ClientHost {
+    args: Args,
+    report: Report,
+    watch: Watch,
+    tunnel: Tunnel,
+    server: Ipv4Addr,
+    /// Unless the server is given by its address.
+    resolver: Option<Resolver>,
+    port: u16,
+    /// The network as it was when the client last heard of it.
+    network: Network,
+    told: Option<Snapshot>,
+    give_up_at: Option<Instant>,
+    exit: Exit,
+}
+
+/// What of the network matters to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Network {
+    /// The addresses of this host.
+    pub(super) addresses: Addresses,
+    /// The one that packets to the server leave from.
+    pub(super) local_address: Option<Ipv4Addr>,
+}
+
+impl Network {
+    /// The network now.
+    pub(super) fn read(server: Ipv4Addr) -> io::Result<Self> {
+        let local_address = ipv4_source_towards(server);
+        Ok(Self { addresses: Addresses::read()?, local_address })
+    }
+}
+
+impl ClientHost {
+    /// Surrounds a client that starts `now` with local UDP port `port`.
+    pub(super) fn new(
+        args: Args,
+        (report, watch, tunnel): (Report, Watch, Tunnel),
+        (server, port): (Ipv4Addr, u16),
+        network: Network,
+        now: Instant,
+    ) -> io::Result<Self> {
+        let is_name = args.server.parse::<Ipv4Addr>().is_err();
+        let resolver = is_name.then(|| Resolver::new(args.server.clone())).transpose()?;
+        let give_up_at = args.timeout.map(|timeout_s| now + Duration::from_secs(timeout_s));
+        Ok(Self {
+            args,
+            report,
+            watch,
+            tunnel,
+            server,
+            resolver,
+            port,
+            network,
+            told: None,
+            give_up_at,
+            exit: Exit::Ok,
+        })
+    }
+
+    /// How the client ended.
+    pub(super) fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// Tells the client's state, if it is another one than told last.
+    fn tell(&mut self, client: &Client) {
+        let snapshot = Snapshot::of(client);
+        if self.told == Some(snapshot) {
+            return;
+        }
+        let elapsed_ms = self.report.elapsed_ms();
+        self.report.fact(&snapshot.fact(self.port, self.tunnel.name(), elapsed_ms));
+        self.report.say(&snapshot.words(self.told.as_ref(), &self.args.server));
+        self.told = Some(snapshot);
+        if snapshot.state == State::Qualified {
+            self.give_up_at = None;
+        }
+    }
+
+    fn look_at_network(&mut self, now: Instant, client: &mut Client) -> io::Result<()> {
+        let network = Network::read(self.server)?;
+        if network.addresses != self.network.addresses {
+            client.set_filter(network.addresses.ipv4_filter(&self.args.common.allow_ipv4));
+        }
+        // Without a way to the server there is nothing to ask it; it comes back as another change.
+        if network.local_address != self.network.local_address && network.local_address.is_some() {
+            self.report.say("the network has changed");
+            client.network_changed(now, network.local_address);
+        }
+        self.network = network;
+        self.rest_or_serve(now, client);
+        Ok(())
+    }
+
+    /// Teredo is the last resort (RFC 4380 section 5.5).
+    fn rest_or_serve(&self, now: Instant, client: &mut Client) {
+        let native = native_ipv6_source().filter(|_| !self.args.despite_native_ipv6);
+        let is_stopped = client.state() == State::Offline(OfflineReason::Stopped);
+        match native {
+            Some(address) if !is_stopped => {
+                self.report.say(&format!(
+                    "this host now has IPv6 without Teredo ({address}); resting until that ends"
+                ));
+                client.stop();
+            }
+            None if is_stopped => client.start(now),
+            Some(_) | None => {}
+        }
+    }
+
+    fn take_resolved(&mut self, now: Instant, client: &mut Client) {
+        let Some(server) = self.resolver.as_mut().and_then(Resolver::answer) else { return };
+        let Ok(secondary) = self.args.secondary.beside(server) else { return };
+        if server != self.server {
+            self.report.say(&format!("{} is {server} now", self.args.server));
+            self.server = server;
+        }
+        client.set_server(now, server, secondary);
+    }
+}
+
+impl Watching for ClientHost {
+    fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    fn further(&self) -> Option<BorrowedFd<'_>> {
+        self.resolver.as_ref().map(AsFd::as_fd)
+    }
+}
+
+impl Host<Client> for ClientHost {
+    fn handle_event(&mut self, _: Instant, _: &mut Client, event: Event) -> io::Result<()> {
+        match event {
+            Event::AddressChanged(address) => self.tunnel.set_address(address)?,
+            Event::ServerLost => {
+                if let Some(resolver) = &mut self.resolver {
+                    resolver.ask()?;
+                }
+            }
+            Event::StateChanged(_)
+            | Event::NatKindChanged(_)
+            | Event::PeerReached(_)
+            | Event::PeerUnreachable(_)
+            | Event::Overload(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Only now: whoever reads "qualified" finds the address and the routes on the interface.
+    fn handle_events_end(&mut self, _: Instant, client: &mut Client) -> io::Result<()> {
+        self.tell(client);
+        Ok(())
+    }
+
+    fn handle_source(
+        &mut self,
+        now: Instant,
+        client: &mut Client,
+        source: u64,
+    ) -> io::Result<Flow> {
+        match source {
+            SIGNALS if self.watch.is_stopped()? => {
+                client.stop();
+                return Ok(Flow::Stop);
+            }
+            MONITOR => self.watch.note_change(now)?,
+            FURTHER => self.take_resolved(now, client),
+            _ => {}
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn handle_deadline(&mut self, now: Instant, client: &mut Client) -> io::Result<Flow> {
+        if self.watch.is_due(now) {
+            self.look_at_network(now, client)?;
+        }
+        if self.give_up_at.is_none_or(|at| at > now) {
+            return Ok(Flow::Continue);
+        }
+        let (server, timeout_s) = (&self.args.server, self.args.timeout.unwrap_or_default());
+        self.report.say(&format!("no address from server {server} within {timeout_s} s"));
+        client.stop();
+        self.exit = Exit::NotQualified;
+        Ok(Flow::Stop)
+    }
+
+    fn poll_deadline(&self) -> Option<Instant> {
+        self.watch.deadline().into_iter().chain(self.give_up_at).min()
+    }
+}

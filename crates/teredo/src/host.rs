@@ -1,0 +1,145 @@
+//! What the roles share on a host: watching it, stopping, the tunnel interface.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use anyhow::Context;
+use teredo_engine::interface::Tunnel;
+use teredo_engine::linux::{BootClock, HostDevice, UdpPort, Waits};
+use teredo_engine::{Engine, Host};
+use teredo_proto::{Instant, Role};
+use teredo_sys::caps::Capability;
+use teredo_sys::netlink::Monitor;
+use teredo_sys::signal::{Signal, Signals};
+use teredo_sys::sysctl;
+use teredo_sys::tun::Tun;
+use teredo_wire::ipv4::Ipv4Cidr;
+
+use crate::report::Report;
+
+/// Options of every role.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CommonArgs {
+    /// Take this range for public although it is a special-purpose one, as private networks, labs
+    /// and tests need (may be given several times)
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) allow_ipv4: Vec<Ipv4Cidr>,
+
+    /// Print what happens as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Changes come in bursts: the network is looked at this long after the first sign of one.
+const NETWORK_SETTLES: Duration = Duration::from_millis(100);
+
+/// Tells when to stop and when to look at the network again.
+pub(crate) struct Watch {
+    signals: Signals,
+    monitor: Monitor,
+    look_at: Option<Instant>,
+}
+
+impl Watch {
+    /// Starts to watch. From now on the signals that ask to end only do so through this, so make it
+    /// after what may take long and before there is a second thread.
+    pub(crate) fn new() -> io::Result<Self> {
+        let signals = Signals::new(&[Signal::Interrupt, Signal::Terminate, Signal::Hangup])?;
+        Ok(Self { signals, monitor: Monitor::open()?, look_at: None })
+    }
+
+    /// Whether to stop.
+    pub(crate) fn is_stopped(&mut self) -> io::Result<bool> {
+        Ok(self.signals.read()?.is_some())
+    }
+
+    /// Takes note of signs of a change.
+    pub(crate) fn note_change(&mut self, now: Instant) -> io::Result<()> {
+        if self.monitor.drain()? && self.look_at.is_none() {
+            self.look_at = Some(now + NETWORK_SETTLES);
+        }
+        Ok(())
+    }
+
+    /// When to look at the network.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.look_at
+    }
+
+    /// Whether to look at the network now.
+    pub(crate) fn is_due(&mut self, now: Instant) -> bool {
+        self.look_at.take_if(|at| *at <= now).is_some()
+    }
+}
+
+/// The number of the signals among the sources of [`run`].
+pub(crate) const SIGNALS: u64 = 0;
+/// The number of the monitor.
+pub(crate) const MONITOR: u64 = 1;
+/// The number of the first source that a role adds.
+pub(crate) const FURTHER: u64 = 2;
+
+/// A host with a watch.
+pub(crate) trait Watching {
+    /// The watch.
+    fn watch(&self) -> &Watch;
+
+    /// A source of its own, which gets the number [`FURTHER`].
+    fn further(&self) -> Option<BorrowedFd<'_>>;
+}
+
+/// Runs a role until its host stops it.
+pub(crate) fn run<R: Role, H: Host<R> + Watching>(
+    engine: &mut Engine<R, UdpPort, HostDevice>,
+    host: &mut H,
+) -> io::Result<()> {
+    let watch = host.watch();
+    let sources = [Some(watch.signals.as_fd()), Some(watch.monitor.as_fd()), host.further()];
+    let sources: Vec<_> = sources.into_iter().flatten().collect();
+    let mut waits = Waits::new(engine, &sources)?;
+    engine.run(&BootClock, &mut waits, host)
+}
+
+/// Creates a tunnel interface; an error says how to get what is missing.
+pub(crate) fn create_tunnel(name: &str) -> anyhow::Result<(Tun, Tunnel)> {
+    Tunnel::create(name).map_err(|error| {
+        let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
+        let error = anyhow::Error::new(error);
+        if is_denied && !Capability::NetAdmin.is_effective() {
+            return error.context(format!(
+                "cannot create the tunnel interface (run as root or with {})",
+                Capability::NetAdmin
+            ));
+        }
+        error.context("cannot create the tunnel interface")
+    })
+}
+
+/// Says what this program does not do yet.
+pub(crate) fn warn_unfiltered(report: &Report, interface: &str) {
+    report.say(&format!(
+        "inbound IPv6 through the tunnel is not filtered yet: until it is, let this host's firewall \
+         refuse what should not come in (nftables: iifname \"{interface}\")"
+    ));
+}
+
+/// Reads the host's addresses for a role.
+pub(crate) fn addresses() -> anyhow::Result<teredo_engine::network::Addresses> {
+    teredo_engine::network::Addresses::read().context("cannot read this host's addresses")
+}
+
+/// Says what to set if the kernel does not pass on packets between its interfaces.
+pub(crate) fn check_forwarding(report: &Report) {
+    let is_on = sysctl::read(FORWARDING).is_ok_and(|value| value != "0");
+    if !is_on {
+        report.say(&format!(
+            "this host does not forward IPv6, so that only itself is served; \
+             to change that: sysctl -w net.{}=1",
+            FORWARDING.replace('/', ".")
+        ));
+    }
+}
+
+/// Whether the kernel forwards IPv6.
+const FORWARDING: &str = "ipv6/conf/all/forwarding";

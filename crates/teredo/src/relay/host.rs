@@ -1,0 +1,123 @@
+//! What surrounds a relay: its interface and the addresses of its host.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use teredo_engine::interface::Tunnel;
+use teredo_engine::network::{Addresses, ipv4_source};
+use teredo_engine::{Flow, Host};
+use teredo_proto::relay::Relay;
+use teredo_proto::{Event, Instant};
+
+use super::{Args, native_address, scope};
+use crate::host::{SIGNALS, Watch, Watching};
+use crate::report::Report;
+
+/// The surroundings of a relay.
+pub(super) struct RelayHost {
+    args: Args,
+    report: Report,
+    watch: Watch,
+    tunnel: Tunnel,
+    /// As they were when the relay last heard of them.
+    addresses: Addresses,
+    is_serving: bool,
+}
+
+impl RelayHost {
+    /// Surrounds a relay that serves already.
+    pub(super) fn new(
+        args: Args,
+        report: Report,
+        watch: Watch,
+        tunnel: Tunnel,
+        addresses: Addresses,
+    ) -> Self {
+        Self { args, report, watch, tunnel, addresses, is_serving: true }
+    }
+
+    fn look_at_network(&mut self, relay: &mut Relay) -> io::Result<()> {
+        let addresses = Addresses::read()?;
+        if addresses != self.addresses {
+            relay.set_filter(addresses.ipv4_filter(&self.args.common.allow_ipv4));
+        }
+        if self.args.host_only {
+            self.serve_or_rest(&addresses, relay)?;
+        }
+        self.addresses = addresses;
+        Ok(())
+    }
+
+    /// A host-specific relay serves while its host has both IPv6 and IPv4 (RFC 4380 section 5.4).
+    fn serve_or_rest(&mut self, addresses: &Addresses, relay: &mut Relay) -> io::Result<()> {
+        let native = native_address(addresses);
+        let native = native.filter(|_| self.args.address.or_else(ipv4_source).is_some());
+        match native {
+            Some(native) => {
+                relay.set_scope(scope(&self.args, native, addresses));
+                self.tunnel.set_teredo_route(Some(native))?;
+                if !self.is_serving {
+                    self.report.say("IPv6 and IPv4 are back: serving again");
+                }
+            }
+            None if self.is_serving => {
+                self.tunnel.clear_teredo_route();
+                self.report.say("IPv6 or IPv4 is lost: resting until both are back");
+            }
+            None => {}
+        }
+        self.is_serving = native.is_some();
+        Ok(())
+    }
+}
+
+impl Watching for RelayHost {
+    fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    fn further(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+impl Host<Relay> for RelayHost {
+    fn handle_event(&mut self, _: Instant, _: &mut Relay, event: Event) -> io::Result<()> {
+        match event {
+            Event::Overload(true) => {
+                self.report.say("overload: new clients are refused, routers should go elsewhere");
+            }
+            Event::Overload(false) => self.report.say("the overload is over"),
+            Event::StateChanged(_)
+            | Event::AddressChanged(_)
+            | Event::NatKindChanged(_)
+            | Event::ServerLost
+            | Event::PeerReached(_)
+            | Event::PeerUnreachable(_) => {}
+        }
+        Ok(())
+    }
+
+    fn handle_events_end(&mut self, _: Instant, _: &mut Relay) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn handle_source(&mut self, now: Instant, _: &mut Relay, source: u64) -> io::Result<Flow> {
+        if source == SIGNALS && self.watch.is_stopped()? {
+            return Ok(Flow::Stop);
+        }
+        self.watch.note_change(now)?;
+        Ok(Flow::Continue)
+    }
+
+    fn handle_deadline(&mut self, now: Instant, relay: &mut Relay) -> io::Result<Flow> {
+        if self.watch.is_due(now) {
+            self.look_at_network(relay)?;
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn poll_deadline(&self) -> Option<Instant> {
+        self.watch.deadline()
+    }
+}
