@@ -53,6 +53,8 @@ impl FromStr for Ipv4Cidr {
     /// Reads `a.b.c.d/len`, or a single address.
     fn from_str(text: &str) -> Result<Self, InvalidCidr> {
         let (address, len) = match text.split_once('/') {
+            // `parse` would take a sign.
+            Some((_, len)) if len.starts_with('+') => return Err(InvalidCidr),
             Some((address, len)) => (address, len.parse().map_err(|_| InvalidCidr)?),
             None => (text, 32),
         };
