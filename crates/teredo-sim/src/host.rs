@@ -6,7 +6,7 @@ use teredo_proto::client::{self, Client};
 use teredo_proto::random::Seed;
 use teredo_proto::relay::{self, Relay, Scope};
 use teredo_proto::server::{self, Server};
-use teredo_proto::{Instant, Local, Role};
+use teredo_proto::{DropReason, Instant, Local, Outbound, Role};
 
 use crate::link::Link;
 use crate::stack::Stack;
@@ -26,7 +26,7 @@ pub(crate) enum Plan {
 
 impl Plan {
     /// A service as after boot; a client starts at once.
-    pub(crate) fn build(&self, now: Instant, seed: Seed) -> AnyRole {
+    fn build(&self, now: Instant, seed: Seed) -> AnyRole {
         match self {
             Self::Client(config) => {
                 let mut client = Client::new(config.clone(), seed);
@@ -80,9 +80,61 @@ pub(crate) struct Service {
     pub(crate) plan: Plan,
     pub(crate) role: AnyRole,
     pub(crate) sockets: Vec<(Local, SocketAddrV4)>,
+    outbound: OutboundCounts,
+}
+
+/// What a role did with the packets it was given.
+#[derive(Debug, Default)]
+struct OutboundCounts {
+    sent_at_once: u64,
+    queued: u64,
+    /// Those refused because their peer does not answer.
+    refused_unreachable: u64,
 }
 
 impl Service {
+    pub(crate) fn new(
+        plan: Plan,
+        sockets: Vec<(Local, SocketAddrV4)>,
+        now: Instant,
+        seed: Seed,
+    ) -> Self {
+        let role = plan.build(now, seed);
+        Self { plan, role, sockets, outbound: OutboundCounts::default() }
+    }
+
+    /// Starts the role from nothing but its configuration.
+    pub(crate) fn restart(&mut self, now: Instant, seed: Seed) {
+        self.role = self.plan.build(now, seed);
+        self.outbound = OutboundCounts::default();
+    }
+
+    /// Gives the role a packet from the IPv6 side.
+    pub(crate) fn take_packet(&mut self, now: Instant, packet: &[u8]) -> Outbound {
+        let outbound = self.role.as_role_mut().handle_packet(now, packet);
+        match outbound {
+            Outbound::Send { .. } => self.outbound.sent_at_once += 1,
+            Outbound::Queued => self.outbound.queued += 1,
+            Outbound::Dropped(DropReason::PeerUnreachable) => {
+                self.outbound.refused_unreachable += 1;
+            }
+            Outbound::Dropped(_) => {}
+        }
+        outbound
+    }
+
+    /// Packets that the role queued and has neither sent nor dropped; servers queue nothing.
+    pub(crate) fn queued_count(&self) -> i64 {
+        if matches!(self.plan, Plan::Server(_)) {
+            return 0;
+        }
+        let counters = self.role.as_role().counters();
+        let unreachable = counters.dropped(DropReason::PeerUnreachable);
+        let left = counters.sent + unreachable;
+        let never_queued = self.outbound.sent_at_once + self.outbound.refused_unreachable;
+        self.outbound.queued as i64 + never_queued as i64 - left as i64
+    }
+
     pub(crate) fn local(&self, endpoint: SocketAddrV4) -> Option<Local> {
         self.sockets.iter().find(|(_, socket)| *socket == endpoint).map(|(local, _)| *local)
     }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use teredo_wire::ipv6::Ipv6;
 
-use crate::host::HostId;
 use crate::stack;
 
 /// All test data of a world, by tag.
@@ -19,8 +18,6 @@ struct Entry {
     destination: Ipv6Addr,
     /// The packet but for its hop limit.
     bytes: Vec<u8>,
-    /// The host whose role keeps the packet for later.
-    waiting_at: Option<HostId>,
     delivered: bool,
     reported: bool,
 }
@@ -36,37 +33,15 @@ impl Ledger {
         let tag = self.entries.len() as u64;
         let packet = stack::data(source, destination, tag, len);
         let bytes = without_hop_limit(&packet);
-        let (waiting_at, delivered, reported) = (None, false, false);
-        self.entries.insert(tag, Entry { destination, bytes, waiting_at, delivered, reported });
+        let entry = Entry { destination, bytes, delivered: false, reported: false };
+        self.entries.insert(tag, entry);
         (tag, packet)
-    }
-
-    /// A role at `host` keeps this packet until it knows where to send it.
-    pub(crate) fn note_waiting(&mut self, host: HostId, packet: &[u8]) {
-        if let Some(entry) = self.entry(packet) {
-            entry.waiting_at = Some(host);
-        }
-    }
-
-    /// A role sent this packet on.
-    pub(crate) fn note_sent(&mut self, packet: &[u8]) {
-        if let Some(entry) = self.entry(packet) {
-            entry.waiting_at = None;
-        }
-    }
-
-    /// The host lost its memory.
-    pub(crate) fn note_restart(&mut self, host: HostId) {
-        for entry in self.entries.values_mut().filter(|entry| entry.waiting_at == Some(host)) {
-            entry.waiting_at = None;
-        }
     }
 
     /// A role made this packet: if it is an error, it says what became of another.
     pub(crate) fn note_report(&mut self, packet: &[u8]) {
         let quoted = Ipv6::parse(packet).ok().and_then(|(ipv6, _)| stack::quoted(&ipv6));
         if let Some(entry) = quoted.and_then(|quoted| self.entry(quoted)) {
-            entry.waiting_at = None;
             entry.reported = true;
         }
     }
@@ -89,9 +64,10 @@ impl Ledger {
         self.entries.get(&tag).is_some_and(|entry| entry.reported)
     }
 
-    /// Packets that a role at `host` took and of which nothing was seen since.
-    pub(crate) fn waiting_count(&self, host: HostId) -> usize {
-        self.entries.values().filter(|entry| entry.waiting_at == Some(host)).count()
+    /// Packets entered, and those that reached their destination.
+    pub(crate) fn totals(&self) -> (usize, usize) {
+        let delivered = self.entries.values().filter(|entry| entry.delivered).count();
+        (self.entries.len(), delivered)
     }
 
     fn entry(&mut self, packet: &[u8]) -> Option<&mut Entry> {

@@ -2,9 +2,11 @@
 
 use core::hash::Hasher;
 use core::net::SocketAddrV4;
+use core::time::Duration;
 use std::hash::DefaultHasher;
 
 use teredo_proto::Instant;
+use teredo_wire::{checksum, pcap};
 
 use crate::host::HostId;
 use crate::world::NatId;
@@ -47,6 +49,16 @@ pub enum Packet {
     Ipv6(Vec<u8>),
 }
 
+impl Packet {
+    /// The packet from its IP header on.
+    fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Datagram { from, to, payload } => udp_packet(*from, *to, payload),
+            Self::Ipv6(packet) => packet.clone(),
+        }
+    }
+}
+
 /// The record of all wires.
 #[derive(Debug, Default)]
 pub struct Trace {
@@ -64,6 +76,18 @@ impl Trace {
     /// The packets kept.
     pub fn frames(&self) -> &[Frame] {
         self.frames.as_deref().unwrap_or_default()
+    }
+
+    /// The packets kept of one wire as a capture file, its times counted from the world's origin.
+    pub fn pcap(&self, wire: Wire) -> Vec<u8> {
+        let mut file = pcap::file_header(pcap::LinkType::RAW).to_vec();
+        for frame in self.frames().iter().filter(|frame| frame.wire == wire) {
+            let packet = frame.packet.to_bytes();
+            let time = Duration::from_nanos(frame.at.as_nanos());
+            file.extend_from_slice(&pcap::record_header(time, packet.len() as u32));
+            file.extend_from_slice(&packet);
+        }
+        file
     }
 
     /// How many packets there were on all wires.
@@ -117,6 +141,33 @@ impl Trace {
         }
     }
 }
+
+/// An IPv4 packet with a UDP datagram, as a host sends it.
+fn udp_packet(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
+    let udp_len = UDP_HEADER_LEN + payload.len();
+    let mut packet = vec![0; IPV4_HEADER_LEN + udp_len];
+    let (header, udp) = packet.split_at_mut(IPV4_HEADER_LEN);
+    header[0] = 0x45;
+    header[2..4].copy_from_slice(&((IPV4_HEADER_LEN + udp_len) as u16).to_be_bytes());
+    header[8] = IPV4_TTL;
+    header[9] = UDP;
+    header[12..16].copy_from_slice(&from.ip().octets());
+    header[16..20].copy_from_slice(&to.ip().octets());
+    let sum = checksum::ipv4_header(header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    udp[..2].copy_from_slice(&from.port().to_be_bytes());
+    udp[2..4].copy_from_slice(&to.port().to_be_bytes());
+    udp[4..6].copy_from_slice(&(udp_len as u16).to_be_bytes());
+    udp[UDP_HEADER_LEN..].copy_from_slice(payload);
+    let sum = checksum::ipv4(*from.ip(), *to.ip(), UDP, udp);
+    udp[6..8].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+const IPV4_HEADER_LEN: usize = 20;
+const UDP_HEADER_LEN: usize = 8;
+const IPV4_TTL: u8 = 64;
+const UDP: u8 = 17;
 
 /// Enough for minutes of a small world, and at most some hundred megabytes.
 pub const FRAMES_MAX: usize = 200_000;

@@ -196,7 +196,7 @@ fn clients_that_cannot_meet_stay_quiet() {
             .iter()
             .map(|from| sent.iter().filter(|at| (*from..*from + SECOND).contains(at)).count());
         assert!(most.max().unwrap_or(0) <= 2, "{sent:?}");
-        assert_eq!(world.waiting_count(client), 0);
+        assert_eq!(world.queued_count(client), 0);
         assert!(world.dropped(client, DropReason::PeerUnreachable) > 0);
     }
 }

@@ -32,7 +32,7 @@ fn pair(world: &mut World, kinds: [&str; 2], servers: usize) -> [HostId; 2] {
 /// server (40 ms), the answer (20 ms), the ping and its answer (40 ms).
 const PEER_PING_MAX: Duration = Duration::from_millis(100);
 
-//= C-TX-09, N-NAT-07: clients behind cone, address- and port-restricted NATs reach each other
+//= C-TX-09: clients behind cone, address- and port-restricted NATs reach each other
 #[test]
 fn plain_nats_connect_with_one_ping() {
     for servers in [1, 2] {
@@ -67,7 +67,7 @@ fn plain_nats_connect_when_both_begin_at_once() {
     }
 }
 
-//= C-QUAL-08, C-QUAL-10, N-NAT-07: a client behind a symmetric NAT is off-line for that reason
+//= C-QUAL-08, C-QUAL-10: a client behind a symmetric NAT is off-line for that reason
 #[test]
 fn symmetric_nats_go_offline() {
     for key in ["ps", "pp", "seq", "addr"] {

@@ -269,5 +269,6 @@ fn an_unreachable_client_is_reported_to_the_native_host() {
     assert_eq!(world.run_for(SECOND), Ok(()));
     let error = world.stack(native).errors().next().unwrap();
     assert_eq!((error.kind, error.code, error.refused), (1, 3, to));
-    assert_eq!(world.waiting_count(relay), 0);
+    assert_eq!(world.dropped(relay, DropReason::PeerUnreachable), 1);
+    assert_eq!(world.queued_count(relay), 0);
 }

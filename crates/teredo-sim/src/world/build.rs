@@ -161,13 +161,12 @@ impl World {
 
     /// Boots a host: its roles start from nothing but their configuration.
     pub fn restart(&mut self, id: HostId) {
-        self.ledger.note_restart(id);
         self.bubbles.note_restart(id);
         for index in 0..self.hosts[id.0].services.len() {
             let seed = self.next_seed();
             let host = &mut self.hosts[id.0];
             host.stack.teredo = None;
-            host.services[index].role = host.services[index].plan.build(self.now, seed);
+            host.services[index].restart(self.now, seed);
             self.drain(id, index);
         }
     }
@@ -239,9 +238,8 @@ impl World {
 
     fn serve(&mut self, id: HostId, plan: Plan, sockets: Vec<(Local, SocketAddrV4)>) {
         let seed = self.next_seed();
-        let role = plan.build(self.now, seed);
         let services = &mut self.hosts[id.0].services;
-        services.push(Service { plan, role, sockets });
+        services.push(Service::new(plan, sockets, self.now, seed));
         let index = services.len() - 1;
         self.drain(id, index);
     }

@@ -169,14 +169,13 @@ impl World {
 
     fn give_to_role(&mut self, host: HostId, index: usize, packet: &[u8]) {
         let service = &mut self.hosts[host.0].services[index];
-        let outbound = service.role.as_role_mut().handle_packet(self.now, packet);
-        match outbound {
+        match service.take_packet(self.now, packet) {
             Outbound::Send { to, via } => {
                 if let Some(from) = service.endpoint(via) {
                     self.send_from(host, Datagram { from, to, payload: packet.to_vec() });
                 }
             }
-            Outbound::Queued => self.ledger.note_waiting(host, packet),
+            Outbound::Queued => {}
             Outbound::Dropped(reason) => self.note(host, Happened::Dropped(reason)),
         }
         self.drain(host, index);
@@ -190,9 +189,7 @@ impl World {
             match service.role.as_role_mut().poll_transmit(&mut buffer) {
                 Some(Transmit::Datagram { to, via, len }) => {
                     let payload = buffer[..len].to_vec();
-                    if let Ok(teredo) = Teredo::parse(&payload) {
-                        self.note_sent(host, index, &teredo.ipv6);
-                    }
+                    self.meter(host, index, &payload);
                     if let Some(from) = self.hosts[host.0].services[index].endpoint(via) {
                         self.send_from(host, Datagram { from, to, payload });
                     }
@@ -207,12 +204,12 @@ impl World {
         self.violation = Some(Violation::Torrent(host));
     }
 
-    /// Keeps the books on a packet that a role made or kept. Servers only pass bubbles on.
-    fn note_sent(&mut self, host: HostId, index: usize, packet: &Ipv6<'_>) {
-        self.ledger.note_sent(packet.bytes());
+    /// Counts the bubbles that a role makes; servers only pass them on.
+    fn meter(&mut self, host: HostId, index: usize, payload: &[u8]) {
         let is_server = matches!(self.hosts[host.0].services[index].plan, Plan::Server(_));
-        if packet.is_bubble() && !is_server {
-            self.bubbles.note(self.now, host, packet.destination());
+        let bubble = Teredo::parse(payload).ok().map(|datagram| datagram.ipv6);
+        if let Some(bubble) = bubble.filter(|ipv6| ipv6.is_bubble() && !is_server) {
+            self.bubbles.note(self.now, host, bubble.destination());
         }
     }
 

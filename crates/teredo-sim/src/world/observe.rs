@@ -11,7 +11,7 @@ use teredo_proto::{Counters, DropReason, Event, Instant};
 use crate::host::{AnyRole, Datagram, HostId, Service};
 use crate::nat::Nat;
 use crate::stack::{Received, Stack};
-use crate::trace::Trace;
+use crate::trace::{Trace, Wire};
 
 use super::{Happened, LogEntry, NatId, START, World};
 
@@ -110,9 +110,15 @@ impl World {
         self.ledger.is_reported(tag)
     }
 
-    /// Packets of test data that the roles of a host took and of which nothing was seen since.
-    pub fn waiting_count(&self, host: HostId) -> usize {
-        self.ledger.waiting_count(host)
+    /// Packets that the roles of a host queued and have neither sent nor dropped. Never below 0
+    /// unless a role counts wrongly.
+    pub fn queued_count(&self, host: HostId) -> i64 {
+        self.services(host).iter().map(Service::queued_count).sum()
+    }
+
+    /// Packets of test data sent by stacks, and those that reached their destination.
+    pub fn data_totals(&self) -> (usize, usize) {
+        self.ledger.totals()
     }
 
     /// The most bubbles that one role sent to one destination within
@@ -134,6 +140,16 @@ impl World {
     /// The wires, to say what is to be kept of them.
     pub fn trace_mut(&mut self) -> &mut Trace {
         &mut self.trace
+    }
+
+    /// A capture file of each wire, by name, of the packets kept.
+    pub fn captures(&self) -> Vec<(String, Vec<u8>)> {
+        let hosts = self.hosts.iter().enumerate();
+        let hosts = hosts.map(|(index, host)| (host.name.clone(), Wire::Host(HostId(index))));
+        let nats =
+            (0..self.nats.len()).map(|index| (format!("nat{index}"), Wire::Nat(NatId(index))));
+        let ipv6 = core::iter::once(("ipv6".into(), Wire::Ipv6));
+        hosts.chain(nats).chain(ipv6).map(|(name, wire)| (name, self.trace.pcap(wire))).collect()
     }
 
     /// What the hosts had to tell, in order.
