@@ -51,11 +51,6 @@ impl PacketQueue {
         Some(packet)
     }
 
-    /// The packet that has waited longest.
-    pub(crate) fn front(&self) -> Option<&[u8]> {
-        self.packets.front().map(|packet| &**packet)
-    }
-
     /// Drops all packets and says how many they were.
     pub(crate) fn clear(&mut self, budget: &mut QueueBudget) -> usize {
         budget.release(self.len_bytes);

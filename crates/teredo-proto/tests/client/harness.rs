@@ -1,0 +1,300 @@
+//! A client with everything around it played by the test.
+
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use core::time::Duration;
+
+use teredo_proto::client::{Client, Config};
+use teredo_proto::role::{NatKind, State, TRANSMIT_LEN_MAX};
+use teredo_proto::{Arrival, DropReason, Event, Inbound, Instant, Local, Outbound, Role, Transmit};
+use teredo_wire::{Datagram, Flags, TeredoAddress};
+
+use crate::bytes::{Advertisement, endpoint};
+
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+pub(crate) const SECONDARY: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 11);
+pub(crate) const SERVICE_PORT: u16 = 40_000;
+pub(crate) const NATIVE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 6, 0, 0, 0, 0, 2);
+/// The link-local address a relay signs its bubbles with.
+pub(crate) const RELAY_ADDRESS: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0x123, 4, 5, 6);
+
+pub(crate) fn server() -> SocketAddrV4 {
+    SocketAddrV4::new(SERVER, 3544)
+}
+
+pub(crate) fn secondary() -> SocketAddrV4 {
+    SocketAddrV4::new(SECONDARY, 3544)
+}
+
+/// The client's endpoint as the server sees it.
+pub(crate) fn mapped() -> SocketAddrV4 {
+    endpoint("192.0.2.1:4096")
+}
+
+/// A relay's endpoint.
+pub(crate) fn relay() -> SocketAddrV4 {
+    endpoint("203.0.113.20:5000")
+}
+
+/// Another client, of another server.
+pub(crate) fn peer() -> TeredoAddress {
+    let server = Ipv4Addr::new(198, 51, 100, 118);
+    TeredoAddress { server, flags: Flags(0x1234), mapped: endpoint("192.0.2.10:8192") }
+}
+
+pub(crate) fn peer_address() -> Ipv6Addr {
+    peer().to_ipv6()
+}
+
+pub(crate) fn peer_server() -> SocketAddrV4 {
+    SocketAddrV4::new(peer().server, 3544)
+}
+
+pub(crate) fn config() -> Config {
+    let mut config = Config::new(SERVER, Some(SECONDARY), SERVICE_PORT);
+    let documentation = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"];
+    config.filter.allowed = documentation.iter().map(|range| range.parse().unwrap()).collect();
+    config
+}
+
+/// Something the client sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    Datagram {
+        to: SocketAddrV4,
+        payload: Vec<u8>,
+    },
+    /// For the stack.
+    Packet(Vec<u8>),
+}
+
+impl Sent {
+    /// Destination and payload of a datagram.
+    pub(crate) fn datagram(&self) -> (SocketAddrV4, &[u8]) {
+        match self {
+            Self::Datagram { to, payload } => (*to, payload),
+            Self::Packet(_) => panic!("for the stack: {self:?}"),
+        }
+    }
+
+    /// A datagram's payload, parsed.
+    pub(crate) fn parsed(&self) -> Datagram<'_> {
+        Datagram::parse(self.datagram().1).unwrap()
+    }
+
+    pub(crate) fn is_to(&self, endpoint: SocketAddrV4) -> bool {
+        matches!(self, Self::Datagram { to, .. } if *to == endpoint)
+    }
+
+    pub(crate) fn is_solicitation(&self) -> bool {
+        matches!(self, Self::Datagram { payload, .. } if payload.len() == 61)
+    }
+
+    pub(crate) fn is_bubble(&self) -> bool {
+        matches!(self, Self::Datagram { .. }) && self.parsed().ipv6.is_bubble()
+    }
+
+    /// Type and code of an ICMPv6 error for the stack.
+    pub(crate) fn error(&self) -> Option<(u8, u8)> {
+        match self {
+            Self::Packet(bytes) if bytes[6] == 58 && bytes[40] < 128 => {
+                Some((bytes[40], bytes[41]))
+            }
+            Self::Packet(_) | Self::Datagram { .. } => None,
+        }
+    }
+}
+
+/// A client and the clock it lives by.
+pub(crate) struct Bench {
+    pub(crate) client: Client,
+    pub(crate) now: Instant,
+    /// What the client sent and nobody looked at yet, with the time.
+    sent: Vec<(Instant, Sent)>,
+}
+
+impl Bench {
+    /// A client that is not started.
+    pub(crate) fn new(config: Config) -> Self {
+        Self::with_seed(config, [7; 32])
+    }
+
+    pub(crate) fn with_seed(config: Config, seed: [u8; 32]) -> Self {
+        let now = Instant::from_nanos(1_000_000_000);
+        Self { client: Client::new(config, seed), now, sent: Vec::new() }
+    }
+
+    /// A client whose first solicitation is out.
+    pub(crate) fn started(config: Config) -> Self {
+        let mut bench = Self::new(config);
+        bench.client.start(bench.now);
+        bench
+    }
+
+    /// A client that both server addresses answered, both with [`mapped`], 50 ms each.
+    pub(crate) fn qualified() -> Self {
+        Self::qualified_with(config())
+    }
+
+    pub(crate) fn qualified_with(config: Config) -> Self {
+        let mut bench = Self::started(config);
+        bench.answer(server(), mapped());
+        if bench.peek().iter().any(|sent| sent.is_to(secondary())) {
+            bench.answer(secondary(), mapped());
+        }
+        assert_eq!(bench.client.state(), State::Qualified);
+        bench.take();
+        bench.events();
+        bench
+    }
+
+    pub(crate) fn own(&self) -> Ipv6Addr {
+        self.client.address().unwrap()
+    }
+
+    /// Everything sent since last asked.
+    pub(crate) fn take(&mut self) -> Vec<Sent> {
+        self.take_timed().into_iter().map(|(_, sent)| sent).collect()
+    }
+
+    /// The same with seconds since `start`, rounded down to milliseconds.
+    pub(crate) fn take_since(&mut self, start: Instant) -> Vec<(f64, Sent)> {
+        let seconds = |at: Instant| at.since(start).as_millis() as f64 / 1000.0;
+        self.take_timed().into_iter().map(|(at, sent)| (seconds(at), sent)).collect()
+    }
+
+    fn take_timed(&mut self) -> Vec<(Instant, Sent)> {
+        self.drain();
+        core::mem::take(&mut self.sent)
+    }
+
+    fn peek(&mut self) -> Vec<Sent> {
+        self.drain();
+        self.sent.iter().map(|(_, sent)| sent.clone()).collect()
+    }
+
+    fn drain(&mut self) {
+        let mut buffer = [0; TRANSMIT_LEN_MAX];
+        while let Some(transmit) = self.client.poll_transmit(&mut buffer) {
+            let sent = match transmit {
+                Transmit::Datagram { to, via, len } => {
+                    assert_eq!(via, Local::Primary);
+                    Sent::Datagram { to, payload: buffer[..len].to_vec() }
+                }
+                Transmit::Packet { len } => Sent::Packet(buffer[..len].to_vec()),
+            };
+            self.sent.push((self.now, sent));
+        }
+    }
+
+    pub(crate) fn events(&mut self) -> Vec<Event> {
+        core::iter::from_fn(|| self.client.poll_event()).collect()
+    }
+
+    /// Lets time pass, stopping at each deadline.
+    pub(crate) fn wait(&mut self, duration: Duration) {
+        self.drain();
+        let end = self.now + duration;
+        while let Some((deadline, _)) = self.client.poll_timeout().filter(|(at, _)| *at <= end) {
+            self.now = self.now.max(deadline);
+            self.client.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = end;
+    }
+
+    pub(crate) fn wait_s(&mut self, seconds: f64) {
+        self.wait(Duration::from_secs_f64(seconds));
+    }
+
+    /// Lets time pass until the client begins to qualify again.
+    pub(crate) fn wait_for_probe(&mut self) {
+        while self.client.state() != State::Probe {
+            self.wait_s(0.5);
+        }
+    }
+
+    /// A datagram arrives.
+    pub(crate) fn inject(&mut self, from: SocketAddrV4, payload: &[u8]) -> Inbound {
+        let arrival = Arrival { from, on: Local::Primary };
+        self.client.handle_datagram(self.now, arrival, payload)
+    }
+
+    /// A datagram arrives and is dropped for the returned reason, which was counted.
+    pub(crate) fn inject_dropped(&mut self, from: SocketAddrV4, payload: &[u8]) -> DropReason {
+        match self.inject(from, payload) {
+            Inbound::Dropped(reason) => {
+                assert!(self.client.counters().dropped(reason) > 0);
+                reason
+            }
+            other => panic!("not dropped: {other:?}"),
+        }
+    }
+
+    /// The stack sends a packet.
+    pub(crate) fn send(&mut self, packet: &[u8]) -> Outbound {
+        self.drain();
+        self.client.handle_packet(self.now, packet)
+    }
+
+    /// The nonce of the last solicitation to a server address.
+    pub(crate) fn nonce(&mut self, to: SocketAddrV4) -> [u8; 8] {
+        let sent = self.peek();
+        let solicitation =
+            sent.iter().rev().find(|sent| sent.is_to(to) && sent.is_solicitation()).unwrap();
+        solicitation.parsed().authentication.unwrap().nonce
+    }
+
+    /// A server address answers the last solicitation 50 ms later, having seen it from `origin`.
+    pub(crate) fn answer(&mut self, from: SocketAddrV4, origin: SocketAddrV4) {
+        let nonce = self.nonce(from);
+        self.wait(Duration::from_millis(50));
+        let advertisement = Advertisement { origin: Some(origin), ..Advertisement::new(nonce) };
+        assert_eq!(self.inject(from, &advertisement.to_bytes()), Inbound::Consumed);
+    }
+
+    /// The peer is made a trusted one by a bubble from its embedded endpoint.
+    pub(crate) fn befriend(&mut self, peer: &TeredoAddress) {
+        let bubble = crate::bytes::bubble(peer.to_ipv6(), self.own());
+        assert_eq!(self.inject(peer.mapped, &bubble), Inbound::Consumed);
+        self.take();
+        self.events();
+    }
+
+    /// The native host is made a trusted one behind [`relay`], by the echo test.
+    pub(crate) fn befriend_native(&mut self) {
+        let packet = crate::bytes::udp(self.own(), NATIVE, b"first");
+        assert_eq!(self.send(&packet), Outbound::Queued);
+        let request = self.take().pop().unwrap();
+        let reply = crate::bytes::echo_reply(request.datagram().1);
+        assert_eq!(self.inject(relay(), &reply), Inbound::Consumed);
+        self.take();
+        self.events();
+    }
+
+    /// Whether a packet to this address goes out at once, and where to.
+    pub(crate) fn route(&mut self, destination: Ipv6Addr) -> Option<SocketAddrV4> {
+        let packet = crate::bytes::udp(self.own(), destination, b"route?");
+        match self.send(&packet) {
+            Outbound::Send { to, via: Local::Primary } => Some(to),
+            Outbound::Send { .. } | Outbound::Queued | Outbound::Dropped(_) => None,
+        }
+    }
+
+    /// Everything about the client but its counters.
+    pub(crate) fn state_digest(&self) -> String {
+        let text = format!("{:?}", self.client);
+        let (state, counters) = text.rsplit_once("counters: ").unwrap();
+        assert!(counters.starts_with("Counters"));
+        state.to_owned()
+    }
+}
+
+pub(crate) fn kinds(events: &[Event]) -> Vec<NatKind> {
+    let mut kinds = Vec::new();
+    for event in events {
+        if let Event::NatKindChanged(kind) = event {
+            kinds.push(*kind);
+        }
+    }
+    kinds
+}

@@ -1,0 +1,16 @@
+//! The client against a scripted server, scripted peers and a scripted clock.
+//!
+//! Each test names the lines of the conformance checklist that it shows.
+
+mod address;
+mod advertisement;
+mod bubbles;
+mod bytes;
+mod echo;
+mod harness;
+mod input;
+mod maintenance;
+mod qualification;
+mod reception;
+mod transmission;
+mod wire;
