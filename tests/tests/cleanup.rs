@@ -1,4 +1,4 @@
-//! What a role leaves behind when it ends: nothing.
+//! How roles start and end on a host: not where they should not, and leaving nothing behind.
 
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,22 @@ fn ending_or_killing_a_role_leaves_nothing_behind() -> Result<()> {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+    Ok(())
+}
+
+//= C-CFG-03, C-CFG-04: it refuses to start where the host reaches the IPv6 Internet without it
+#[test]
+fn no_client_beside_native_ipv6() -> Result<()> {
+    if needs::skip_for(needs::missing(&[])) {
+        return Ok(());
+    }
+    let internet = Internet::new([Nat::PortRestricted; 2])?;
+    let host = &internet.clients[0];
+    host.ip("addr add 2001:db8:7::2/64 dev eth0 nodad\nroute add default via 2001:db8:7::1")?;
+    let before = state(host);
+    let output = roles::our_client(&internet, 1, &program::debug()?).output()?;
+    ensure!(output.status.code() == Some(6), "{output:?}");
+    ensure!(state(host) == before, "it changed something");
     Ok(())
 }
 

@@ -179,8 +179,11 @@ fn push(fields: &mut [String], it: char) {
 fn scan(file: &File, shown: &mut BTreeMap<String, Vec<String>>) -> Result<()> {
     let lines: Vec<&str> = file.text.lines().map(str::trim).collect();
     for (at, line) in lines.iter().enumerate() {
-        let Some(claim) = line.strip_prefix("//= ") else { continue };
         let place = format!("{}:{}", file.path, at + 1);
+        if line.starts_with("// =") {
+            bail!("{place}: write `//=`, or it is not counted");
+        }
+        let Some(claim) = line.strip_prefix("//= ") else { continue };
         let Some((ids, what)) = claim.split_once(": ") else {
             bail!("{place}: want `//= ID, ID: what is shown`");
         };

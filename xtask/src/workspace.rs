@@ -36,11 +36,6 @@ pub(crate) fn shown(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether we run under continuous integration, where nothing may be skipped.
-pub(crate) fn under_ci() -> bool {
-    std::env::var_os("CI").is_some_and(|value| value == "true" || value == "1")
-}
-
 /// All packages of the resolved graph, as `cargo metadata` tells.
 pub(crate) fn metadata() -> Result<Metadata> {
     let mut command = cargo();

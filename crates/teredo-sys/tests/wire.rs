@@ -56,7 +56,7 @@ fn more_fragments(packet: &[u8]) -> bool {
     packet[6] & 0x20 != 0
 }
 
-// = P-WIRE-07: the outer header does not carry Don't Fragment
+//= P-WIRE-07: the outer header does not carry Don't Fragment
 #[test]
 fn the_outer_header_has_dont_fragment_clear() {
     in_namespace("the_outer_header_has_dont_fragment_clear", |_| {
@@ -76,7 +76,7 @@ fn the_outer_header_has_dont_fragment_clear() {
     });
 }
 
-// = P-WIRE-09: the outer ECN field is zero whatever the inner one says
+//= P-WIRE-09: the outer ECN field is zero whatever the inner one says
 #[test]
 fn the_outer_header_has_ecn_zero() {
     in_namespace("the_outer_header_has_ecn_zero", |_| {
