@@ -1,7 +1,5 @@
 //! What lies behind the extension headers of an IPv6 packet (RFC 8200 section 4).
 
-use core::net::Ipv6Addr;
-
 use teredo_wire::icmpv6;
 use teredo_wire::ipv6::{Ipv6, next_header};
 
@@ -64,17 +62,6 @@ pub(crate) fn is_neighbor_discovery(kind: u8) -> bool {
     (icmpv6::ROUTER_SOLICITATION..=icmpv6::REDIRECT).contains(&kind)
 }
 
-/// Whether `address` can be that of a node on the IPv6 Internet: no loopback, no multicast, no
-/// scope smaller than global, no IPv4 in disguise.
-pub(crate) fn is_global_scope(address: Ipv6Addr) -> bool {
-    !(address.is_unspecified()
-        || address.is_loopback()
-        || address.is_multicast()
-        || address.is_unicast_link_local()
-        || address.is_unique_local()
-        || address.to_ipv4_mapped().is_some())
-}
-
 fn later_fragment(protocol: u8) -> Upper {
     if protocol == next_header::ICMPV6 { Upper::Icmpv6(0) } else { Upper::Other }
 }
@@ -91,6 +78,8 @@ const ICMPV6_INFORMATIONAL: u8 = 128;
 
 #[cfg(test)]
 mod tests {
+    use core::net::Ipv6Addr;
+
     use teredo_wire::ipv6::Header;
     use teredo_wire::writer::Writer;
 

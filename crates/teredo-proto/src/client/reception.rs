@@ -12,10 +12,11 @@ use crate::client::echo::Proof;
 use crate::client::outbox::Item;
 use crate::client::peer::{Search, Trust};
 use crate::client::{Client, Phase};
-use crate::inspect::{Upper, is_global_scope, is_neighbor_discovery, upper_layer};
+use crate::inspect::{Upper, is_neighbor_discovery, upper_layer};
 use crate::peers::{PEER_VALID, PeerId};
 use crate::reason::DropReason;
 use crate::role::{Event, Inbound, TRANSMIT_LEN_MAX};
+use crate::scope;
 use crate::time::Instant;
 
 /// A datagram that passed the checks that do not depend on its sender's standing.
@@ -96,7 +97,7 @@ impl Client {
             if !packet.is_bubble() || from != self.config.server_endpoint() {
                 return Err(DropReason::LinkLocalSource);
             }
-        } else if !is_global_scope(source) {
+        } else if !scope::is_global(source) {
             return Err(DropReason::ImpossibleIpv6Source);
         }
         if datagram.authentication.is_some() {

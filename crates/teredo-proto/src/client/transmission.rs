@@ -11,10 +11,11 @@ use teredo_wire::{MTU_DEFAULT, TEREDO_PORT};
 use crate::client::Client;
 use crate::client::outbox::Item;
 use crate::client::reception::KEEP_ALIVE;
-use crate::inspect::{allows_error, is_global_scope};
+use crate::inspect::allows_error;
 use crate::peers::PeerId;
 use crate::reason::DropReason;
 use crate::role::{Local, Outbound};
+use crate::scope;
 use crate::time::Instant;
 
 impl Client {
@@ -44,7 +45,7 @@ impl Client {
             self.complain(now, packet, ErrorMessage::AddressUnreachable);
             return Err(DropReason::NotQualified);
         };
-        if !is_global_scope(destination) || destination == address {
+        if !scope::is_global(destination) || destination == address {
             return Err(DropReason::WrongDestination);
         }
         if source != address {
