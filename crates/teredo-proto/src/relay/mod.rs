@@ -32,7 +32,7 @@ pub use config::{Config, Scope};
 
 use outbox::{Outbox, PendingError};
 use overload::Overload;
-use peer::Peer;
+use peer::{Peer, Reach};
 use proof::BubbleProof;
 
 /// A Teredo relay: carries packets between native IPv6 nodes and Teredo clients.
@@ -156,7 +156,7 @@ impl Relay {
     fn pop_flushed_to(&mut self, client: Ipv6Addr, buffer: &mut [u8]) -> Option<Transmit> {
         let id = self.peers.find(client)?;
         let peer = &mut self.peers[id];
-        let peer::Reach::Proven { at: to, .. } = peer.reach else { return None };
+        let Reach::Proven { at: to, .. } = peer.reach else { return None };
         let packet = peer.queue.pop(&mut self.queued)?;
         let len = packet.len();
         buffer.get_mut(..len)?.copy_from_slice(&packet);

@@ -49,7 +49,9 @@ impl Relay {
     ) -> Result<Outbound, DropReason> {
         let peer = &mut self.peers[id];
         let endpoint = peer.reach.valid_endpoint(now);
-        if let (Some(to), true) = (endpoint, peer.queue.is_empty()) {
+        if let Some(to) = endpoint
+            && peer.queue.is_empty()
+        {
             peer.budget.note_transmission(now);
             self.peers.touch(now, id);
             self.counters.sent += 1;

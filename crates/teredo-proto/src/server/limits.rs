@@ -37,9 +37,9 @@ impl AdvertisementLimits {
     }
 }
 
-/// Cells in each row of the limit by source. Only sources at their limit matter: at 256 answers a
-/// second each, a thousand of them fill the limit of all, and then one source in 270 is mistaken
-/// for one of them. 256 KiB in all, which stays in a processor's own cache.
-const SOURCE_CELLS: usize = 1 << 14;
-/// Cells in each row of the limit by /24, where a quarter as many can be at their limit.
-const PREFIX_CELLS: usize = 1 << 12;
+/// Cells in each row of the limit by source; 1 MiB in all. Only sources at their limit can be in
+/// another one's way. At 256 answers a second each, 4,000 of them use up the limit of all, and even
+/// then only one source in 280 is mistaken for one of them.
+const SOURCE_CELLS: usize = 1 << 16;
+/// Cells in each row of the limit by /24, of which a quarter as many use up the limit of all.
+const PREFIX_CELLS: usize = SOURCE_CELLS / 4;

@@ -1,11 +1,14 @@
 //! What a server passes on, where to, and what it looks like then.
 
+use std::net::SocketAddrV4;
+
 use teredo_proto::{Arrival, DropReason, Inbound, Local, Outbound, Role};
 use teredo_wire::address::server_link_local;
 use teredo_wire::ipv6::next_header;
 
 use crate::packets::*;
 use crate::server_acceptance::{server, server_with};
+use crate::sweeps::state;
 
 fn from_client(packet: &[u8]) -> (Inbound, Vec<Sent>) {
     exchange(&mut server(), ms(0), CLIENT_AT, packet)
@@ -97,7 +100,7 @@ fn clients_get_the_trailers() {
     assert_eq!(from_client(&packet).1, [datagram(STRANGER_AT, packet)]);
 }
 
-//= S-FWD-07, S-FWD-09: of ICMPv6 only echo requests and replies pass, of data nothing
+//= S-FWD-07, S-FWD-09: of ICMPv6 only echo requests and replies pass
 #[test]
 fn only_echo_passes_of_icmpv6() {
     for kind in 0..=255 {
@@ -113,6 +116,24 @@ fn only_echo_passes_of_icmpv6() {
         refused(&packet(client(), NATIVE, next_header::ICMPV6, &[128; 8])),
         DropReason::InvalidIcmpv6
     );
+}
+
+//= S-FWD-09: nothing remains of what was passed on, nor of whom
+#[test]
+fn forwarding_leaves_no_state() {
+    let mut server = server();
+    let longest = [bubble(stranger(), client()), vec![0xff; 128]].concat();
+    let before = {
+        let _ = exchange(&mut server, ms(0), STRANGER_AT, &longest);
+        state(&server)
+    };
+    for port in 10_000..20_000 {
+        let from = SocketAddrV4::new(*STRANGER_AT.ip(), port);
+        let payload = bubble(teredo(OTHER_SERVER, from), client());
+        assert_eq!(exchange(&mut server, ms(1), from, &payload).1.len(), 1);
+    }
+    let _ = exchange(&mut server, ms(2), STRANGER_AT, &longest);
+    assert_eq!(state(&server), before);
 }
 
 //= S-FWD-08, SEC-13: 88 bytes of ICMPv6 and 168 bytes in all pass, one more does not

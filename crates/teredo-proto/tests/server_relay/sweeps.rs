@@ -12,7 +12,7 @@ use crate::relay_transmission::{connect, data, direct, relay};
 use crate::server_acceptance::{server, solicitation};
 
 /// A role's state without its counters.
-fn state(role: &impl Debug) -> String {
+pub(crate) fn state(role: &impl Debug) -> String {
     let text = format!("{role:?}");
     let start = text.find("counters: Counters {").unwrap();
     let len = text[start..].find('}').unwrap();
