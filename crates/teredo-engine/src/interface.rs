@@ -126,13 +126,13 @@ impl Tunnel {
         if self.has_routes {
             return self.netlink.replace_route(route);
         }
-        self.netlink.add_route(route).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => {
-                let (destination, len) = (route.destination, route.prefix_len);
-                let text = format!("another route to {destination}/{len} exists; remove it first");
-                io::Error::new(error.kind(), text)
+        self.netlink.add_route(route).map_err(|error| {
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                return error;
             }
-            _ => error,
+            let (destination, len) = (route.destination, route.prefix_len);
+            let text = format!("another route to {destination}/{len} exists; remove it first");
+            io::Error::new(error.kind(), text)
         })
     }
 

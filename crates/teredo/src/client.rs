@@ -6,6 +6,7 @@ mod snapshot;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use anyhow::bail;
 use teredo_engine::Engine;
 use teredo_engine::io::{Clock, DatagramSocket};
 use teredo_engine::linux::{BootClock, HostDevice, UdpPort, seed};
@@ -80,6 +81,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     }
     let server = resolve(&args.server)?;
     let secondary = args.secondary.beside(server)?;
+    let network = Network::read(server)?;
+    let filter = network.addresses.ipv4_filter(&args.common.allow_ipv4);
+    if !filter.is_global(server) {
+        bail!("server address {server} is not a public one; if it is meant, --allow-ipv4 {server}");
+    }
     // From here on a signal ends the loop, and only the loop.
     let watch = Watch::new()?;
     let socket = UdpPort::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, args.port))?;
@@ -88,12 +94,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     shared::warn_unfiltered(&report, tunnel.name());
 
     let port = socket.local_addr().port();
-    let network = Network::read(server)?;
     let mut config = Config::new(server, secondary, port);
     config.local_address = network.local_address;
     config.refresh_interval = Duration::from_secs(args.refresh_interval);
     config.strict = args.strict;
-    config.filter = network.addresses.ipv4_filter(&args.common.allow_ipv4);
+    config.filter = filter;
 
     let mut client = Client::new(config, seed()?);
     let now = BootClock.now();
@@ -102,6 +107,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let parts = (report, watch, tunnel);
     let mut host = ClientHost::new(args, parts, (server, port), network, now)?;
     shared::run(&mut engine, &mut host)?;
-    report.say_traffic(engine.tally(), engine.role().counters());
+    if host.exit() == Exit::Ok {
+        report.say_traffic(engine.tally(), engine.role().counters());
+    }
     Ok(host.exit())
 }

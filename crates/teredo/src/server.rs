@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::BorrowedFd;
 
+use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
 use teredo_engine::linux::{HostDevice, UdpPort, seed};
@@ -79,7 +80,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let watch = Watch::new()?;
     let secondary = args.secondary.beside(args.address)?;
     let bind = |address| UdpPort::bind(SocketAddrV4::new(address, TEREDO_PORT));
-    let sockets = (bind(args.address)?, secondary.map(bind).transpose()?);
+    let primary = bind(args.address)?;
+    let second = secondary.map(bind).transpose();
+    let second =
+        second.context("the secondary address (another one, or none, with --secondary)")?;
     let (device, native) = open_native(&report);
 
     let mut config = Config::new(args.address, secondary);
@@ -88,7 +92,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     config.filter = host::addresses()?.ipv4_filter(&args.common.allow_ipv4);
     let server = Server::new(config, seed()?);
 
-    let mut engine = Engine::new(server, sockets.0, sockets.1, device);
+    let mut engine = Engine::new(server, primary, second, device);
     let ready = Ready {
         event: "ready",
         role: "server",

@@ -32,9 +32,12 @@ impl HostDevice {
 impl PacketDevice for HostDevice {
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Self::Tun(tun) = self else { return Err(io::ErrorKind::WouldBlock.into()) };
-        tun.recv(buffer).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => error,
-            kind => io::Error::new(kind, format!("the interface {} is gone ({error})", tun.name())),
+        tun.recv(buffer).map_err(|error| {
+            if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
+                return error;
+            }
+            let text = format!("the interface {} is gone ({error})", tun.name());
+            io::Error::new(error.kind(), text)
         })
     }
 

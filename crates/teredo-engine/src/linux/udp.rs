@@ -86,18 +86,17 @@ impl AsFd for UdpPort {
 
 fn explain(addr: SocketAddrV4, error: io::Error) -> io::Error {
     let (ip, port) = (addr.ip(), addr.port());
-    let text = match error.kind() {
-        io::ErrorKind::AddrInUse if ip.is_unspecified() => {
-            format!("UDP port {port} is in use by another program; choose another one with --port")
-        }
-        io::ErrorKind::AddrInUse => {
-            format!("UDP port {port} on {ip} is in use by another program")
-        }
-        io::ErrorKind::AddrNotAvailable => format!("address {ip} is not on this host"),
-        io::ErrorKind::PermissionDenied => {
-            format!("UDP port {port} needs CAP_NET_BIND_SERVICE; choose one from 1024 on")
-        }
-        _ => return error,
+    let kind = error.kind();
+    let text = if kind == io::ErrorKind::AddrInUse && ip.is_unspecified() {
+        format!("UDP port {port} is in use by another program; choose another one with --port")
+    } else if kind == io::ErrorKind::AddrInUse {
+        format!("UDP port {port} on {ip} is in use by another program")
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        format!("address {ip} is not on this host")
+    } else if kind == io::ErrorKind::PermissionDenied {
+        format!("UDP port {port} needs CAP_NET_BIND_SERVICE; choose one from 1024 on")
+    } else {
+        return error;
     };
-    io::Error::new(error.kind(), text)
+    io::Error::new(kind, text)
 }

@@ -64,6 +64,9 @@ impl ClientHost {
     ) -> io::Result<Self> {
         let is_name = args.server.parse::<Ipv4Addr>().is_err();
         let resolver = is_name.then(|| Resolver::new(args.server.clone())).transpose()?;
+        if network.local_address.is_none() {
+            report.say(&format!("no route to server {server} yet; waiting for the network"));
+        }
         let give_up_at = args.timeout.map(|timeout_s| now + Duration::from_secs(timeout_s));
         Ok(Self {
             args,
@@ -93,7 +96,9 @@ impl ClientHost {
         }
         let elapsed_ms = self.report.elapsed_ms();
         self.report.fact(&snapshot.fact(self.port, self.tunnel.name(), elapsed_ms));
-        self.report.say(&snapshot.words(self.told.as_ref(), &self.args.server));
+        if let Some(words) = snapshot.words(self.told.as_ref(), &self.args.server) {
+            self.report.say(&words);
+        }
         self.told = Some(snapshot);
         if snapshot.state == State::Qualified {
             self.give_up_at = None;

@@ -43,20 +43,22 @@ impl Snapshot {
     }
 
     /// In words, as far as it differs from the one before.
-    pub(super) fn words(&self, before: Option<&Self>, server: &str) -> String {
-        match (self.state, self.address, self.mapped) {
-            (State::Qualified, Some(address), Some(mapped)) => {
-                let was = before.filter(|before| before.address == self.address);
-                if was.is_some() {
-                    return format!("{}", Nat(self.nat));
-                }
-                format!("qualified: {address}, mapped to {mapped}; {}", Nat(self.nat))
+    pub(super) fn words(&self, before: Option<&Self>, server: &str) -> Option<String> {
+        let nat = nat(self.nat);
+        let words = match (self.state, self.address, self.mapped) {
+            (State::Qualified, address, _)
+                if before.is_some_and(|before| before.address == address) =>
+            {
+                nat.to_owned()
             }
-            (State::Qualified, ..) => "qualified".to_owned(),
+            (State::Qualified, Some(address), Some(mapped)) => {
+                format!("qualified: {address}, mapped to {mapped}; {nat}")
+            }
             (State::Probe, ..) => format!("asking server {server} for an address"),
-            (State::Dormant, ..) => "dormant".to_owned(),
-            (State::Offline(reason), ..) => offline(reason, server),
-        }
+            (State::Offline(reason), ..) => return offline(reason, server),
+            (State::Qualified | State::Dormant, ..) => return None,
+        };
+        Some(words)
     }
 }
 
@@ -75,41 +77,36 @@ pub(super) struct Fact<'a> {
     elapsed_ms: f64,
 }
 
-fn offline(reason: OfflineReason, server: &str) -> String {
-    match reason {
-        OfflineReason::Stopped => "off-line".to_owned(),
-        OfflineReason::ForbiddenServer => format!(
-            "off-line: server {server} has no public IPv4 address (--allow-ipv4 lets one be used \
-             all the same)"
-        ),
-        OfflineReason::NoAnswer => format!(
-            "off-line: no answer from server {server} (is UDP port 3544 blocked, or the server \
-             gone?); will try again"
-        ),
-        OfflineReason::NoSecondaryAnswer => format!(
-            "off-line: no answer from the secondary address of server {server}, which --strict \
-             asks for; will try again"
-        ),
-        OfflineReason::Refused => {
-            format!("off-line: server {server} serves only clients it knows; will try again")
+fn offline(reason: OfflineReason, server: &str) -> Option<String> {
+    let why = match reason {
+        // Whoever stopped it knows why, and has said so.
+        OfflineReason::Stopped => return None,
+        OfflineReason::ForbiddenServer => {
+            format!("server {server} has no public IPv4 address (--allow-ipv4 makes it one)")
         }
-        OfflineReason::SymmetricNat => "off-line: the NAT is symmetric, it shows another address \
-                                        or port to each destination; will try again"
+        OfflineReason::NoAnswer => {
+            format!(
+                "no answer from server {server} (is UDP port 3544 blocked, or the server gone?)"
+            )
+        }
+        OfflineReason::NoSecondaryAnswer => format!(
+            "no answer from the secondary address of server {server}, which --strict asks for"
+        ),
+        OfflineReason::Refused => format!("server {server} serves only clients it knows"),
+        OfflineReason::SymmetricNat => "the NAT is symmetric: it shows another address or port to \
+                                        each destination"
             .to_owned(),
-    }
+    };
+    Some(format!("off-line: {why}; will try again"))
 }
 
 /// The kind of NAT in words.
-struct Nat(NatKind);
-
-impl std::fmt::Display for Nat {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            NatKind::Unknown => f.write_str("kind of NAT not known yet"),
-            NatKind::None => f.write_str("no NAT"),
-            NatKind::EndpointIndependent | NatKind::PortSymmetric | NatKind::AddressSymmetric => {
-                write!(f, "NAT: {}", self.0.name())
-            }
-        }
+fn nat(kind: NatKind) -> &'static str {
+    match kind {
+        NatKind::Unknown => "kind of NAT not known yet",
+        NatKind::None => "no NAT",
+        NatKind::EndpointIndependent => "NAT: endpoint-independent",
+        NatKind::PortSymmetric => "NAT: port-symmetric",
+        NatKind::AddressSymmetric => "NAT: address-symmetric",
     }
 }
