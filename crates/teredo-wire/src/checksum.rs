@@ -14,7 +14,8 @@ pub fn ipv6(source: Ipv6Addr, destination: Ipv6Addr, next_header: u8, payload: &
     sum.finish()
 }
 
-/// The checksum of an upper-layer packet over IPv4, used as [`ipv6`].
+/// The checksum of an upper-layer packet over IPv4, used as [`ipv6`]. For UDP, whose field says
+/// "no checksum" with 0, send 0xffff in its place, over IPv6 as well (RFC 768, RFC 8200).
 pub fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: &[u8]) -> u16 {
     let mut sum = Sum::default();
     sum.add(&source.octets());

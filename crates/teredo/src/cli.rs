@@ -42,10 +42,7 @@ impl Cli {
     /// Sends the log to standard error, at the level of `--verbose` or else of `TEREDO_LOG`.
     pub(crate) fn start_log(&self) {
         let level = match self.verbose {
-            0 => std::env::var(LOG_VARIABLE)
-                .ok()
-                .and_then(|level| level.parse().ok())
-                .unwrap_or(LevelFilter::WARN),
+            0 => level_of_environment(),
             1 => LevelFilter::DEBUG,
             _ => LevelFilter::TRACE,
         };
@@ -57,23 +54,31 @@ impl Cli {
     }
 }
 
-/// Names the least important level that is logged: off, error, warn, info, debug or trace.
+fn level_of_environment() -> LevelFilter {
+    let Some(level) = std::env::var_os(LOG_VARIABLE).filter(|level| !level.is_empty()) else {
+        return LevelFilter::WARN;
+    };
+    level.to_str().and_then(|level| level.parse().ok()).unwrap_or_else(|| {
+        eprintln!("teredo: {LOG_VARIABLE}={} is none of {LEVELS}", level.display());
+        LevelFilter::WARN
+    })
+}
+
+/// Names the least important level that is logged.
 const LOG_VARIABLE: &str = "TEREDO_LOG";
 
 fn after_help() -> String {
-    format!(
-        "Examples:\n  \
-         teredo lab                                      everything, on this machine, without root\n  \
-         teredo client --server teredo.example.net       be a client (as root)\n  \
-         teredo server --address 192.0.2.1 --secondary 192.0.2.2\n  \
-         teredo relay --address 192.0.2.20\n  \
-         teredo address 2001:0:cb00:7178:0:efff:3fff:fdfe\n  \
-         teredo decode --json capture.pcap\n\n\
-         {}\n\n\
-         {LOG_VARIABLE}=LEVEL sets the log level: off, error, warn (default), info, debug, trace.",
-        Exit::help()
-    )
+    format!("{EXAMPLES}\n\n{}\n\n{LOG_VARIABLE}=LEVEL sets the log level: {LEVELS}.", Exit::help())
 }
+
+const LEVELS: &str = "off, error, warn (default), info, debug, trace";
+const EXAMPLES: &str = "Examples:
+  teredo lab                                  all of it, on this machine, without root
+  teredo client --server teredo.example.net   be a client (as root)
+  teredo server --address 192.0.2.1 --secondary 192.0.2.2
+  teredo relay --address 192.0.2.20
+  teredo address 2001:0:cb00:7178:0:efff:3fff:fdfe
+  teredo decode --json capture.pcap";
 
 #[cfg(test)]
 mod tests {

@@ -33,6 +33,15 @@ fn without_arguments_help_is_shown_as_an_error() {
 }
 
 #[test]
+fn an_unknown_log_level_is_said_and_passed_over() {
+    let mut command = common::command(&["address", "fe80::ffff:ffff:ffff"]);
+    let output = command.env("TEREDO_LOG", "loud").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.starts_with("teredo: TEREDO_LOG=loud is none of off, "), "{stderr}");
+    assert!(output.status.success());
+}
+
+#[test]
 fn wrong_usage_takes_one_line_and_ends_with_2() {
     for (arguments, why) in [
         (&["--wrong"][..], "--wrong"),
