@@ -90,3 +90,47 @@ fn promises(package: &Package, faults: &mut Vec<String>) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::Dependency;
+
+    fn package(name: &str, uses: &str, kind: Option<&str>) -> Package {
+        let dependency = Dependency { name: uses.to_owned(), kind: kind.map(str::to_owned) };
+        Package {
+            id: name.to_owned(),
+            name: name.to_owned(),
+            version: String::new(),
+            license: None,
+            dependencies: vec![dependency],
+            targets: Vec::new(),
+        }
+    }
+
+    fn faults(name: &str, uses: &str, kind: Option<&str>) -> usize {
+        let mut faults = Vec::new();
+        arrows(&package(name, uses, kind), &mut faults);
+        faults.len()
+    }
+
+    #[test]
+    fn arrows_that_point_up_are_faults() {
+        assert_eq!(faults("teredo-engine", "teredo-proto", None), 0);
+        assert_eq!(faults("teredo-proto", "teredo-sim", Some("dev")), 0);
+        assert_eq!(faults("teredo-proto", "teredo-sim", None), 1);
+        assert_eq!(faults("teredo-proto", "teredo-sys", None), 1);
+        assert_eq!(faults("teredo-cellar", "teredo-wire", None), 1);
+    }
+
+    #[test]
+    fn the_core_is_built_from_nothing_else() {
+        let metadata = workspace::metadata().unwrap();
+        let proto = metadata.members().find(|it| it.name == "teredo-proto").unwrap();
+        let used = metadata.built_from(&proto.id);
+        assert!(used.contains(&"siphasher"), "the graph is not read: {used:?}");
+        let mut faults = Vec::new();
+        purity(&metadata, proto, &mut faults);
+        assert!(faults.is_empty(), "{faults:?}");
+    }
+}
