@@ -1,7 +1,7 @@
 //! Waiting for many descriptors at once.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -111,6 +111,13 @@ impl Poller {
             libc::epoll_wait(self.epoll.as_raw_fd(), events.buffer.as_mut_ptr(), len, timeout_ms)
         };
         usize::try_from(ready).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+impl AsFd for Poller {
+    /// Readable while a source is ready: a poller can be watched by another one.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 }
 

@@ -1,5 +1,5 @@
 //! The kernel's side of Teredo on Linux: UDP batches, TUN devices, readiness, signals, netlink,
-//! namespaces, raw IPv6.
+//! namespaces, raw IPv6, shared pages.
 //!
 //! What it does: turns one kernel facility per module into a small safe type that owns its
 //! descriptor. Every descriptor made here is close-on-exec; everything that belongs into an event
@@ -18,8 +18,10 @@ pub mod epoll;
 mod error;
 pub mod netlink;
 pub mod ns;
+pub mod page;
 pub mod raw;
 pub mod signal;
 pub mod sysctl;
 pub mod tun;
 pub mod udp;
+pub mod unix;
