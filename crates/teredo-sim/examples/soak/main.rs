@@ -82,6 +82,7 @@ struct Totals {
     packets_sent: u64,
     packets_delivered: u64,
     simulated: Duration,
+    most_bubbles: usize,
     digest: u64,
 }
 
@@ -151,6 +152,7 @@ impl Soak {
         totals.packets_sent += outcome.packets_sent;
         totals.packets_delivered += outcome.packets_delivered;
         totals.simulated += outcome.simulated;
+        totals.most_bubbles = totals.most_bubbles.max(outcome.most_bubbles);
         // Runs end in any order.
         totals.digest = totals.digest.wrapping_add(outcome.trace ^ seed);
         drop(totals);
@@ -174,7 +176,8 @@ impl Soak {
         let (totals, done) = (lock(&self.totals), self.done.load(Ordering::Relaxed));
         println!(
             "soak: {done} runs from seed {}, no violation: {:.1} s, {:.0} runs/s, {:.0} simulated \
-             hours, {} frames, {} of {} packets delivered, digest {:016x}",
+             hours, {} frames, {} of {} packets delivered, at most {} bubbles in 10 s, digest \
+             {:016x}",
             self.arguments.seed,
             self.started.elapsed().as_secs_f64(),
             self.rate(done),
@@ -182,6 +185,7 @@ impl Soak {
             totals.frames,
             totals.packets_delivered,
             totals.packets_sent,
+            totals.most_bubbles,
             totals.digest,
         );
         ExitCode::SUCCESS

@@ -1,6 +1,6 @@
 //! One run: a random world, random traffic, random trouble, then peace, and what must hold.
 
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 
 use teredo_proto::client::Client;
@@ -17,6 +17,8 @@ pub(crate) struct Outcome {
     pub(crate) packets_sent: u64,
     pub(crate) packets_delivered: u64,
     pub(crate) simulated: Duration,
+    /// The most bubbles that one role sent to one destination in ten seconds.
+    pub(crate) most_bubbles: usize,
     /// The log, for those who watch.
     pub(crate) log: String,
     /// A capture file of each wire, for those who watch.
@@ -248,8 +250,10 @@ impl Scenario {
                 let relay = pick(&mut self.random, &self.relays);
                 self.world.route_teredo_to(relay);
             }
-            85..90 => self.trouble_client(),
-            _ => self.inject(),
+            85..89 => self.trouble_client(),
+            89..93 => self.inject(),
+            93..97 => self.forge(),
+            _ => self.storm(),
         }
     }
 
@@ -304,6 +308,49 @@ impl Scenario {
             40 + self.below(40) as usize
         };
         self.world.inject(from, to, bytes[..len].to_vec());
+    }
+
+    /// Somebody pretends to be another host, towards a client or a relay.
+    fn forge(&mut self) {
+        let stranger = self.stranger();
+        let members: Vec<HostId> = self.clients.iter().map(|member| member.host).collect();
+        let sources = [&members[..], &self.natives, &self.host_relays].concat();
+        let targets = [&members[..], &self.relays, &self.host_relays].concat();
+        let picked = (pick(&mut self.random, &sources), pick(&mut self.random, &targets));
+        let (Some(source), Some(target)) = picked else { return };
+        let to = match self.world.client(target) {
+            Some(client) => client.mapped(),
+            None => self.world.endpoint_of(target),
+        };
+        let native = pick(&mut self.random, &self.natives);
+        let destination = if members.contains(&target) { Some(target) } else { native };
+        let addresses = (self.world.ipv6(source), destination.and_then(|to| self.world.ipv6(to)));
+        if let (Some(to), (Some(source), Some(destination))) = (to, addresses) {
+            self.world.inject_forged(stranger, to, source, destination);
+        }
+    }
+
+    /// Many indirect bubbles for one client that claim to come from one other.
+    fn storm(&mut self) {
+        let stranger = self.stranger();
+        let (victim, claimed) = (self.any_client(), self.any_client());
+        let addresses = (self.world.ipv6(victim), self.world.ipv6(claimed));
+        let (Some(destination), Some(claimed)) = addresses else { return };
+        let source = if self.percent(50) { claimed } else { LINK_LOCAL };
+        let Some(teredo) = TeredoAddress::parse(destination) else { return };
+        let mut bubble = [0; 40];
+        let _ = ipv6::Header::bubble(source, destination).write(&mut Writer::new(&mut bubble));
+        // The server believes a bubble whose source embeds the observed address (E-11b).
+        let from = TeredoAddress::parse(source).map_or(stranger, |source| source.mapped);
+        for _ in 0..1 + self.below(40) {
+            self.world.inject(from, SocketAddrV4::new(teredo.server, TEREDO_PORT), bubble.to_vec());
+        }
+    }
+
+    /// A global endpoint that nobody in this world has.
+    fn stranger(&mut self) -> SocketAddrV4 {
+        let address = Ipv4Addr::new(8, 8, self.below(256) as u8, self.below(256) as u8);
+        SocketAddrV4::new(address, 1024 + self.below(60_000) as u16)
     }
 
     /// An endpoint of somebody, or of nobody.
@@ -401,6 +448,7 @@ impl Scenario {
             packets_sent: sent as u64,
             packets_delivered: delivered as u64,
             simulated: self.world.elapsed(),
+            most_bubbles: self.world.most_bubbles(),
             log: if watched { self.world.log_text() } else { String::new() },
             captures: if watched { self.world.captures() } else { Vec::new() },
         }
@@ -430,6 +478,9 @@ fn pick<T: Copy>(random: &mut Random, of: &[T]) -> Option<T> {
     }
     of.get(random.below(of.len() as u64) as usize).copied()
 }
+
+/// What relays sign bubbles with, more or less.
+const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 1, 2, 3, 4);
 
 const PEERS_MAX: usize = 64;
 const PEACEFUL_DELAY: Duration = Duration::from_millis(5);

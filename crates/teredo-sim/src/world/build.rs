@@ -10,6 +10,7 @@ use teredo_wire::TEREDO_PORT;
 use teredo_wire::ipv4::Ipv4Cidr;
 
 use crate::host::{AnyRole, Datagram, Host, HostId, Plan, Service};
+use crate::ledger::Ledger;
 use crate::link::Link;
 use crate::nat::{Nat, NatConfig};
 use crate::stack::{self, Stack};
@@ -198,6 +199,18 @@ impl World {
     /// Puts a datagram with any source on the Internet.
     pub fn inject(&mut self, from: SocketAddrV4, to: SocketAddrV4, payload: Vec<u8>) {
         self.carry(Place::Internet, Duration::ZERO, Datagram { from, to, payload });
+    }
+
+    /// Puts forged test data on the Internet. That any stack takes it is a violation: it must come
+    /// from an endpoint that is not that of its IPv6 source.
+    pub fn inject_forged(
+        &mut self,
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+        source: Ipv6Addr,
+        destination: Ipv6Addr,
+    ) {
+        self.inject(from, to, Ledger::forge(source, destination));
     }
 
     /// Sends an IPv6 packet out of the stack of a host.
