@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Developer commands of this workspace")]
+#[command(bin_name = "cargo xtask", about = "Developer commands of this workspace")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
