@@ -207,7 +207,13 @@ impl Host<Client> for ClientHost {
             return Ok(Flow::Continue);
         }
         let (server, timeout_s) = (&self.args.server, self.args.timeout.unwrap_or_default());
-        self.report.say(&format!("no address from server {server} within {timeout_s} s"));
+        self.report.say(&match client.state() {
+            // Said already: off-line, and why.
+            State::Offline(_) => format!("not qualified within {timeout_s} s"),
+            State::Dormant | State::Probe | State::Qualified => {
+                format!("no answer from server {server} within {timeout_s} s")
+            }
+        });
         client.stop();
         self.exit = Exit::NotQualified;
         Ok(Flow::Stop)

@@ -1,0 +1,10 @@
+//! The roles as their users start them: processes on real interfaces, in namespaces of their own.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod client;
+mod failures;
+mod internet;
+mod relay;
+mod running;
+mod server;

@@ -1,0 +1,86 @@
+//! `teredo relay`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::client::{client, relay, server};
+use crate::internet::{Interface, Internet, PATIENCE, RELAY_V6, with_namespaces};
+
+const SERVICE_PREFIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0);
+
+//= R-ADV-01: leads 2001::/32 into the tunnel, for routing daemons to announce
+#[test]
+fn leads_teredo_into_the_tunnel_and_says_what_the_kernel_lacks() {
+    with_namespaces("relay::leads_teredo_into_the_tunnel_and_says_what_the_kernel_lacks", || {
+        let internet = Internet::new();
+        let relay = relay(&internet, &["--interface", "t6", "--port", "0"]);
+        let interface = internet.relay.interface("t6").unwrap();
+        assert_eq!(interface.routes(), [(SERVICE_PREFIX.into(), 32, None)]);
+        assert!(interface.addresses.is_empty());
+        let said = relay.interrupt();
+        assert!(said.contains("sysctl -w net.ipv6.conf.all.forwarding=1"), "{said}");
+        assert_eq!(internet.relay.interface("t6"), None);
+    });
+}
+
+//= R-HOST-01: serves only this host; one route to the tunnel, nothing announced
+#[test]
+fn a_host_specific_relay_answers_for_its_own_host() {
+    with_namespaces("relay::a_host_specific_relay_answers_for_its_own_host", || {
+        let internet = Internet::new();
+        let _server = server(&internet);
+        let relay = relay(&internet, &["--host-only"]);
+        let interface = internet.relay.interface("teredo").unwrap();
+        let native = Some(IpAddr::V6(RELAY_V6));
+        assert_eq!(interface.routes(), [(SERVICE_PREFIX.into(), 32, native)]);
+        let client = client(&internet, &[]);
+        let address = crate::client::address(&client.wait_for("qualified"));
+        assert_eq!(internet.client.ping(RELAY_V6), 1);
+        assert_eq!(internet.relay.ping(address), 1, "the other way too");
+        relay.interrupt();
+    });
+}
+
+//= R-HOST-03: rests while IPv6 is lost
+#[test]
+fn a_host_specific_relay_rests_without_native_ipv6() {
+    with_namespaces("relay::a_host_specific_relay_rests_without_native_ipv6", || {
+        let internet = Internet::new();
+        let _relay = relay(&internet, &["--host-only"]);
+        let wait_for = |what: fn(&Interface) -> bool| {
+            let end = Instant::now() + PATIENCE;
+            while !what(&internet.relay.interface("teredo").unwrap()) {
+                assert!(Instant::now() < end);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        wait_for(|interface| interface.routes.len() == 1);
+        internet.relay.remove_native(RELAY_V6);
+        wait_for(|interface| interface.routes.is_empty());
+        internet.relay.add_native(RELAY_V6);
+        wait_for(|interface| interface.routes.len() == 1);
+    });
+}
+
+#[test]
+fn tells_where_it_serves() {
+    with_namespaces("relay::tells_where_it_serves", || {
+        let internet = Internet::new();
+        let address = Ipv4Addr::new(203, 0, 113, 20).to_string();
+        let arguments = ["relay", "--address", &address, "--serve", "2001:db8:6::/48"];
+        let relay = crate::running::Running::start(&internet.relay, &arguments);
+        let ready = relay.fact();
+        for (key, value) in [
+            ("event", json!("ready")),
+            ("role", json!("relay")),
+            ("address", json!(address)),
+            ("port", json!(3545)),
+            ("interface", json!("teredo")),
+        ] {
+            assert_eq!(ready[key], value, "{key}");
+        }
+        relay.interrupt();
+    });
+}

@@ -1,0 +1,106 @@
+//! The program while it runs.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::internet::{Host, PATIENCE, RANGE};
+
+/// A role that has been started.
+pub(crate) struct Running {
+    child: Child,
+    facts: Receiver<Value>,
+}
+
+impl Running {
+    /// Starts `teredo ROLE ARGUMENTS --allow-ipv4 RANGE --json` on a host.
+    pub(crate) fn start(host: &Host, arguments: &[&str]) -> Self {
+        Self::spawn(host, command(arguments))
+    }
+
+    /// Starts a command that runs the program, with these further arguments.
+    pub(crate) fn spawn(host: &Host, mut command: Command) -> Self {
+        command.args(["--allow-ipv4", RANGE, "--json"]).stdout(Stdio::piped());
+        command.stderr(Stdio::piped());
+        let mut child = host.namespace.command(&mut command).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, facts) = channel();
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let fact = serde_json::from_str(&line).expect("a line that is not JSON");
+                if sender.send(fact).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, facts }
+    }
+
+    /// The next fact.
+    pub(crate) fn fact(&self) -> Value {
+        self.facts.recv_timeout(PATIENCE).expect("nothing is told")
+    }
+
+    /// The next fact with this state.
+    pub(crate) fn wait_for(&self, state: &str) -> Value {
+        loop {
+            let fact = self.fact();
+            if fact["state"] == state {
+                return fact;
+            }
+        }
+    }
+
+    /// Whether nothing is told for this long.
+    pub(crate) fn is_silent_for(&self, time: Duration) -> bool {
+        self.facts.recv_timeout(time).is_err()
+    }
+
+    /// Sends a signal, waits for the end and returns how it ended, with what was said.
+    pub(crate) fn end(mut self, signal: &str) -> (ExitStatus, String) {
+        let kill = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+        self.wait()
+    }
+
+    /// Waits for the end and returns how it ended, with what was said.
+    pub(crate) fn wait(&mut self) -> (ExitStatus, String) {
+        let end = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < end, "it does not end");
+            thread::sleep(Duration::from_millis(5));
+        };
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        (status, said)
+    }
+
+    /// Ends it by Ctrl-C and asserts that this went well.
+    pub(crate) fn interrupt(self) -> String {
+        let (status, said) = self.end("-INT");
+        assert_eq!((status.code(), status.signal()), (Some(0), None), "{said}");
+        said
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_teredo"));
+    command.args(arguments).env_remove("TEREDO_LOG");
+    command
+}
