@@ -1,5 +1,6 @@
 //! How many bubbles a peer may get (RFC 4380 section 5.2.6), and how many answers.
 
+use core::fmt;
 use core::net::SocketAddrV4;
 use core::time::Duration;
 
@@ -78,7 +79,6 @@ impl AnswerLimiter {
 
 /// The answers that all indirect bubbles together may get, and those from origins for which there
 /// is no peer entry: the relays.
-#[derive(Debug)]
 pub(crate) struct AnswerLimits {
     all: TokenBucket,
     origin_key: Key,
@@ -116,6 +116,15 @@ impl AnswerLimits {
             limiter.answers.note(now);
         }
         granted
+    }
+}
+
+impl fmt::Debug for AnswerLimits {
+    /// Shows the cells in use only.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cells = self.by_origin.iter().enumerate();
+        let used = cells.filter(|(_, cell)| cell.answers.nth_last(1).is_some());
+        f.debug_map().entry(&"all", &self.all).entries(used).finish()
     }
 }
 

@@ -18,7 +18,7 @@ fn refused(defect: impl FnOnce(&mut Advertisement)) -> DropReason {
     let before = bench.state_digest();
     let reason = bench.inject_dropped(server(), &bad.to_bytes());
     if reason != DropReason::Refused {
-        assert_eq!(bench.state_digest(), before);
+        assert!(bench.state_digest() == before);
     }
     assert_eq!(bench.client.state(), State::Probe);
     assert_eq!(bench.inject(server(), &good.to_bytes()), Inbound::Consumed);

@@ -147,6 +147,12 @@ impl Bench {
         bench
     }
 
+    /// A qualified client that needs no refresh for days.
+    pub(crate) fn quiet() -> Self {
+        let refresh_interval = Duration::from_secs(1_000_000);
+        Self::qualified_with(Config { refresh_interval, ..config() })
+    }
+
     pub(crate) fn own(&self) -> Ipv6Addr {
         self.client.address().unwrap()
     }
@@ -167,7 +173,8 @@ impl Bench {
         core::mem::take(&mut self.sent)
     }
 
-    fn peek(&mut self) -> Vec<Sent> {
+    /// What was sent since last asked, to be asked for again.
+    pub(crate) fn peek(&mut self) -> Vec<Sent> {
         self.drain();
         self.sent.iter().map(|(_, sent)| sent.clone()).collect()
     }
@@ -226,7 +233,7 @@ impl Bench {
                 assert!(self.client.counters().dropped(reason) > 0);
                 reason
             }
-            other => panic!("not dropped: {other:?}"),
+            other @ (Inbound::Deliver(_) | Inbound::Consumed) => panic!("not dropped: {other:?}"),
         }
     }
 
@@ -250,6 +257,12 @@ impl Bench {
         self.wait(Duration::from_millis(50));
         let advertisement = Advertisement { origin: Some(origin), ..Advertisement::new(nonce) };
         assert_eq!(self.inject(from, &advertisement.to_bytes()), Inbound::Consumed);
+    }
+
+    /// The primary answers a solicitation that is still unanswered though looked at.
+    pub(crate) fn answer_now(&mut self, nonce: [u8; 8], origin: SocketAddrV4) {
+        let advertisement = Advertisement { origin: Some(origin), ..Advertisement::new(nonce) };
+        assert_eq!(self.inject(server(), &advertisement.to_bytes()), Inbound::Consumed);
     }
 
     /// The peer is made a trusted one by a bubble from its embedded endpoint.

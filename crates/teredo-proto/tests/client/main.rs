@@ -2,6 +2,8 @@
 //!
 //! Each test names the lines of the conformance checklist that it shows.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod address;
 mod advertisement;
 mod bubbles;

@@ -317,6 +317,7 @@ fn stopping_takes_the_address_away_for_good() {
     assert_eq!(bench.client.state(), State::Probe);
 }
 
+//= C-SEC-06: without a key a non-zero confirmation is a refusal: discarded, and reported
 #[test]
 fn a_refusal_is_reported_when_no_better_answer_comes() {
     let mut bench = Bench::started(config());
