@@ -20,7 +20,7 @@ fn bubble(from: TeredoAddress, to: TeredoAddress) -> Vec<u8> {
     bytes.to_vec()
 }
 
-//= S-LOOP-01, S-LOOP-02, S-LOOP-03: bubbles that would go around between servers, or inside one, end
+//= S-LOOP-01, S-LOOP-02, S-LOOP-03: no bubble goes around between servers or inside one
 #[test]
 fn no_bubble_goes_around() {
     let mut world = World::new(1);

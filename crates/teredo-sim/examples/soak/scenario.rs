@@ -386,7 +386,14 @@ impl Scenario {
     }
 
     fn pass(&mut self, duration: Duration) -> Result<(), String> {
-        self.world.run_for(duration).map_err(|stopped: Stopped| stopped.to_string())
+        self.world.run_for(duration).map_err(|stopped: Stopped| stopped.to_string())?;
+        for Member { host, .. } in &self.clients {
+            let (told, own) = (self.world.stack(*host).address(), self.world.client(*host));
+            if told != own.and_then(Client::address) {
+                return Err(format!("{host:?} told its stack {told:?}, but {own:?}"));
+            }
+        }
+        Ok(())
     }
 
     /// Every packet that a role kept was sent, or dropped and counted; limits were kept.
