@@ -7,6 +7,13 @@ use serde_json::Value;
 
 use crate::workspace;
 
+/// Labs between two signs of life.
+const PROGRESS_EVERY: u32 = 20;
+
+/// A client should be qualified in a round trip, here well below a millisecond, and this much of
+/// its own time. More on a busy machine is told, not refused.
+const QUALIFIED_MS_GOAL: f64 = 20.0;
+
 /// Continuous integration divides the number of runs by this.
 const CI_DIVISOR: u32 = 20;
 
@@ -83,6 +90,9 @@ fn lab(runs: u32, _seed: u64) -> Result<()> {
             report.failed += 1;
             println!("lab {number}: {error:#}");
         }
+        if number % PROGRESS_EVERY == 0 {
+            eprintln!("{number} of {runs} labs, {} failed", report.failed);
+        }
     }
     report.print();
     if report.failed > 0 {
@@ -135,6 +145,9 @@ impl LabReport {
             let (middle, last) = (values.len() / 2, values.len().saturating_sub(1));
             println!("{name:<22} {:>9.2} {:>9.2} {:>9.2}", at(0), at(middle), at(last));
         }
+        let late = self.qualified_ms.iter().filter(|it| **it > QUALIFIED_MS_GOAL).count();
+        let all = self.qualified_ms.len();
+        println!("{late} of {all} clients took more than {QUALIFIED_MS_GOAL} ms to qualify");
     }
 }
 
