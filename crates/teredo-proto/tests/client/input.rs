@@ -1,4 +1,5 @@
-//! Bad input: any bytes in any state. No panic, always a named reason, nothing changed but counters.
+//! Bad input: any bytes in any state. No panic, always a named reason, and nothing changed but
+//! counters.
 
 use core::net::SocketAddrV4;
 use core::time::Duration;

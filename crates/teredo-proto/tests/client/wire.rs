@@ -123,7 +123,12 @@ fn the_solicitation_is_that_of_the_vector() {
     let sent = bench.take();
     let (_, payload) = sent[0].datagram();
     let nonce = Datagram::parse(payload).unwrap().authentication.unwrap().nonce;
-    let packet = "6000000000083afffe800000000000000000ffffffffffffff02000000000000000000000000000285007d3700000000";
+    let packet = concat!(
+        "6000000000083aff",
+        "fe800000000000000000ffffffffffff",
+        "ff020000000000000000000000000002",
+        "85007d3700000000"
+    );
     let packet: Vec<u8> = (0..packet.len() / 2)
         .map(|at| u8::from_str_radix(&packet[2 * at..2 * at + 2], 16).unwrap())
         .collect();
