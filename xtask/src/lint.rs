@@ -4,19 +4,25 @@ use anyhow::{Result, bail};
 
 use crate::{floors, licences, tidy, workspace};
 
+struct Lint {
+    name: &'static str,
+    run: fn() -> Result<()>,
+}
+
+const LINTS: [Lint; 6] = [
+    Lint { name: "formatting", run: formatting },
+    Lint { name: "tidy", run: tidy::run },
+    Lint { name: "floors", run: floors::run },
+    Lint { name: "licences", run: licences::run },
+    Lint { name: "clippy", run: clippy },
+    Lint { name: "documentation", run: documentation },
+];
+
 /// Runs all lints, also after one has failed.
 pub(crate) fn run() -> Result<()> {
-    let lints: [(&str, fn() -> Result<()>); 6] = [
-        ("formatting", formatting),
-        ("tidy", tidy::run),
-        ("floors", floors::run),
-        ("licences", licences::run),
-        ("clippy", clippy),
-        ("documentation", documentation),
-    ];
     let mut failed = Vec::new();
-    for (name, lint) in lints {
-        if let Err(error) = lint() {
+    for Lint { name, run } in LINTS {
+        if let Err(error) = run() {
             eprintln!("{name}: {error:#}");
             failed.push(name);
         }
