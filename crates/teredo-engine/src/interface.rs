@@ -97,6 +97,24 @@ impl Tunnel {
         Ok(())
     }
 
+    /// Sets again what somebody else has taken away, as setting the interface down does, and says
+    /// whether anything was missing.
+    pub fn restore(&mut self) -> io::Result<bool> {
+        let Some(address) = self.address else { return Ok(false) };
+        let index = self.index;
+        let entries = self.netlink.addresses()?;
+        let has_address =
+            entries.iter().any(|entry| entry.index == index && entry.address == address);
+        if has_address && self.own_routes()?.len() == CLIENT_ROUTES {
+            return Ok(false);
+        }
+        self.purge()?;
+        self.has_routes = false;
+        self.netlink.set_link_up(index)?;
+        self.set_address(Some((address, self.mtu)))?;
+        Ok(true)
+    }
+
     /// Leads all of Teredo into the tunnel, for a relay. Packets of this host get the source
     /// `source`, or one the kernel chooses.
     pub fn set_teredo_route(&mut self, source: Option<Ipv6Addr>) -> io::Result<()> {
@@ -167,22 +185,37 @@ impl Tunnel {
         }
     }
 
+    /// Link-local addresses too: only an interface that was there before has one.
     fn purge(&mut self) -> io::Result<()> {
-        let index = self.index;
-        let ours = self.netlink.routes(Family::V6, |installed| {
-            installed.protocol == ROUTE_PROTOCOL && installed.route.interface == Some(index)
-        })?;
-        for installed in ours {
-            self.delete_route(&installed.route);
+        for route in self.own_routes()? {
+            self.delete_route(&route);
         }
         for entry in self.netlink.addresses()? {
             match entry.address {
-                IpAddr::V6(address) if entry.index == index && is_teredo(address) => {
-                    self.delete_address(address);
+                IpAddr::V6(address) if entry.index == self.index => {
+                    if is_teredo(address) || address.is_unicast_link_local() {
+                        let _ = self.netlink.delete_address(
+                            self.index,
+                            entry.address,
+                            entry.prefix_len,
+                        );
+                    }
                 }
                 IpAddr::V4(_) | IpAddr::V6(_) => {}
             }
         }
         Ok(())
     }
+
+    /// The routes into the interface that bear our mark.
+    fn own_routes(&mut self) -> io::Result<Vec<Route>> {
+        let index = self.index;
+        let routes = self.netlink.routes(Family::V6, |installed| {
+            installed.protocol == ROUTE_PROTOCOL && installed.route.interface == Some(index)
+        })?;
+        Ok(routes.into_iter().map(|installed| installed.route).collect())
+    }
 }
+
+/// Those of [`Tunnel::set_address`]: to all of Teredo, and to everywhere.
+const CLIENT_ROUTES: usize = 2;

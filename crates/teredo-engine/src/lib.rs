@@ -6,8 +6,8 @@
 //! on the kernel.
 //!
 //! What it may not do: take a protocol decision (invariant I2 of ARCHITECTURE.md: they are all in
-//! `teredo-proto`), allocate or log per packet, lose a packet without counting it ([`Tally`]), call
-//! the kernel other than through `teredo-sys`, or print.
+//! `teredo-proto`), allocate or log per packet, lose a packet without counting it ([`Tally`]), or
+//! print.
 
 #![forbid(unsafe_code)]
 

@@ -62,6 +62,11 @@ impl Watch {
         Ok(())
     }
 
+    /// Asks to look at the network at a certain moment, unless that is due before.
+    pub(crate) fn look_again(&mut self, at: Instant) {
+        self.look_at = Some(self.look_at.map_or(at, |due| due.min(at)));
+    }
+
     /// When to look at the network.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.look_at

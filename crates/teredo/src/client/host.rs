@@ -33,8 +33,13 @@ pub(super) struct ClientHost {
     network: Network,
     told: Option<Snapshot>,
     give_up_at: Option<Instant>,
+    has_qualified: bool,
+    restored_at: Option<Instant>,
     exit: Exit,
 }
+
+/// Time between two repairs of the interface: there may be somebody who keeps changing it.
+const RESTORE_PAUSE: Duration = Duration::from_secs(5);
 
 /// What of the network matters to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +84,8 @@ impl ClientHost {
             network,
             told: None,
             give_up_at,
+            has_qualified: false,
+            restored_at: None,
             exit: Exit::Ok,
         })
     }
@@ -96,11 +103,14 @@ impl ClientHost {
         }
         let elapsed_ms = self.report.elapsed_ms();
         self.report.fact(&snapshot.fact(self.port, self.tunnel.name(), elapsed_ms));
-        if let Some(words) = snapshot.words(self.told.as_ref(), &self.args.server) {
+        let took_ms = Some(elapsed_ms).filter(|_| !self.has_qualified);
+        let words = snapshot.words(self.told.as_ref(), &self.args.server, took_ms);
+        if let Some(words) = words {
             self.report.say(&words);
         }
         self.told = Some(snapshot);
         if snapshot.state == State::Qualified {
+            self.has_qualified = true;
             self.give_up_at = None;
         }
     }
@@ -117,6 +127,21 @@ impl ClientHost {
         }
         self.network = network;
         self.rest_or_serve(now, client);
+        self.restore(now)
+    }
+
+    /// Network managers, and people, take the interface down or its address away.
+    fn restore(&mut self, now: Instant) -> io::Result<()> {
+        let due = self.restored_at.map(|at| at + RESTORE_PAUSE);
+        if let Some(due) = due.filter(|due| *due > now) {
+            self.watch.look_again(due);
+            return Ok(());
+        }
+        if self.tunnel.restore()? {
+            let name = self.tunnel.name();
+            self.report.say(&format!("somebody else has changed {name}; it is set up again"));
+            self.restored_at = Some(now);
+        }
         Ok(())
     }
 

@@ -42,8 +42,14 @@ impl Snapshot {
         }
     }
 
-    /// In words, as far as it differs from the one before.
-    pub(super) fn words(&self, before: Option<&Self>, server: &str) -> Option<String> {
+    /// In words, as far as it differs from the one before. `took_ms` is the time that the first
+    /// qualification took.
+    pub(super) fn words(
+        &self,
+        before: Option<&Self>,
+        server: &str,
+        took_ms: Option<f64>,
+    ) -> Option<String> {
         let nat = nat(self.nat);
         let words = match (self.state, self.address, self.mapped) {
             (State::Qualified, address, _)
@@ -52,7 +58,9 @@ impl Snapshot {
                 nat.to_owned()
             }
             (State::Qualified, Some(address), Some(mapped)) => {
-                format!("qualified: {address}, mapped to {mapped}; {nat}")
+                let took = took_ms.map(|took_ms| format!(" after {took_ms:.1} ms"));
+                let took = took.unwrap_or_default();
+                format!("qualified{took}: {address}, mapped to {mapped}; {nat}")
             }
             (State::Probe, ..) => format!("asking server {server} for an address"),
             (State::Offline(reason), ..) => return offline(reason, server),

@@ -4,12 +4,14 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use teredo_wire::TeredoAddress;
 
-use crate::internet::{CLIENT, CLIENT_MOVED, Internet, RELAY, RELAY_V6, SERVER, with_namespaces};
+use crate::internet::{
+    CLIENT, CLIENT_MOVED, Internet, PATIENCE, RELAY, RELAY_V6, SERVER, with_namespaces,
+};
 use crate::running::Running;
 
 const NATIVE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 9, 0, 0, 0, 1);
@@ -166,6 +168,29 @@ fn moves_with_its_ipv4_address() {
         assert_eq!(interface.addresses, [IpAddr::V6(after)]);
         let sources: Vec<_> = interface.routes.iter().map(|route| route.source).collect();
         assert_eq!(sources, [Some(IpAddr::V6(after)); 2]);
+    });
+}
+
+#[test]
+fn sets_its_interface_up_again_when_somebody_takes_it_down() {
+    with_namespaces("client::sets_its_interface_up_again_when_somebody_takes_it_down", || {
+        let internet = Internet::new();
+        let _server = server(&internet);
+        let _relay = relay(&internet, &[]);
+        let client = client(&internet, &[]);
+        let address = address(&client.wait_for("qualified"));
+        let before = internet.client.interface("teredo");
+        internet.client.change(|netlink| {
+            let index = netlink.link_index("teredo").unwrap();
+            netlink.delete_address(index, address.into(), 128).unwrap();
+        });
+        let end = Instant::now() + PATIENCE;
+        while internet.client.interface("teredo") != before {
+            assert!(Instant::now() < end, "{:?}", internet.client.interface("teredo"));
+            thread::sleep(Duration::from_millis(20));
+        }
+        internet.client.ping(RELAY_V6);
+        assert!(client.interrupt().contains("somebody else"));
     });
 }
 

@@ -160,19 +160,19 @@ impl Host {
         let lifetime = Lifetime::FOREVER;
         let address = address.into();
         let address = InterfaceAddress { index: self.index, address, prefix_len: 24, lifetime };
-        self.netlink(|netlink| netlink.add_address(&address).unwrap());
+        self.change(|netlink| netlink.add_address(&address).unwrap());
     }
 
     /// Takes it away.
     pub(crate) fn remove_ipv4(&self, address: Ipv4Addr) {
         let index = self.index;
-        self.netlink(|netlink| netlink.delete_address(index, address.into(), 24).unwrap());
+        self.change(|netlink| netlink.delete_address(index, address.into(), 24).unwrap());
     }
 
     /// Gives the host native IPv6: an address with a default route.
     pub(crate) fn add_native(&self, address: Ipv6Addr) {
         let index = self.index;
-        self.netlink(|netlink| {
+        self.change(|netlink| {
             let lifetime = Lifetime::FOREVER;
             let address =
                 InterfaceAddress { index, address: address.into(), prefix_len: 64, lifetime };
@@ -185,7 +185,7 @@ impl Host {
     pub(crate) fn remove_native(&self, address: Ipv6Addr) {
         let route = Route::on_link(Ipv6Addr::UNSPECIFIED.into(), 0, self.index);
         let index = self.index;
-        self.netlink(|netlink| {
+        self.change(|netlink| {
             netlink.delete_route(&Route { metric: NATIVE_METRIC, ..route }).unwrap();
             netlink.delete_address(index, address.into(), 64).unwrap();
         });
@@ -193,7 +193,7 @@ impl Host {
 
     /// What is on the interface `name`, if there is one.
     pub(crate) fn interface(&self, name: &str) -> Option<Interface> {
-        self.netlink(|netlink| {
+        self.change(|netlink| {
             let index = netlink.link_index(name).ok()?;
             let addresses = netlink.addresses().unwrap();
             let addresses = addresses.into_iter().filter(|entry| entry.index == index);
@@ -226,7 +226,8 @@ impl Host {
         self.namespace.run(ping).unwrap()
     }
 
-    fn netlink<T: Send>(&self, change: impl FnOnce(&mut Netlink) -> T + Send) -> T {
+    /// Changes or reads the host's network configuration.
+    pub(crate) fn change<T: Send>(&self, change: impl FnOnce(&mut Netlink) -> T + Send) -> T {
         self.namespace.run(|| change(&mut Netlink::open().unwrap())).unwrap()
     }
 }
