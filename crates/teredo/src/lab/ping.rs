@@ -1,0 +1,117 @@
+//! Pings from client 1.
+
+use std::net::Ipv6Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use teredo_sys::ns::NetNamespace;
+use teredo_sys::raw::PingSocket;
+
+/// What came of a row of pings.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pings {
+    /// The time of each, in the order of sending; `None` where no answer came.
+    times: Vec<Option<Duration>>,
+}
+
+impl Pings {
+    /// Sends [`COUNT`] echo requests to `to`, and waits for late answers until `patience` after the
+    /// last. `check` is called now and then; its error ends it.
+    pub(super) fn send(
+        from: &NetNamespace,
+        to: Ipv6Addr,
+        patience: Duration,
+        mut check: impl FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
+        let socket = from.run(PingSocket::open).and_then(|socket| socket)?;
+        let mut sent = Vec::new();
+        let mut pings = Self::default();
+        for sequence in 0..COUNT {
+            let now = Instant::now();
+            socket
+                .send(to, IDENTIFIER, sequence, &[0x5A; PAYLOAD_BYTES])
+                .with_context(|| format!("cannot ping {to}"))?;
+            sent.push(now);
+            pings.times.push(None);
+            let until = now + if sequence + 1 == COUNT { patience } else { INTERVAL };
+            pings.receive(&socket, to, &sent, until, &mut check)?;
+        }
+        Ok(pings)
+    }
+
+    /// How many were sent.
+    pub(super) fn sent(&self) -> usize {
+        self.times.len()
+    }
+
+    /// How many were answered.
+    pub(super) fn received(&self) -> usize {
+        self.times.iter().flatten().count()
+    }
+
+    /// The time of the first.
+    pub(super) fn first(&self) -> Option<Duration> {
+        self.times.first().copied().flatten()
+    }
+
+    /// The median time of those answered.
+    pub(super) fn median(&self) -> Option<Duration> {
+        let mut times: Vec<_> = self.times.iter().copied().flatten().collect();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied()
+    }
+
+    /// Takes answers until the time is over or, after the last request, all are there.
+    fn receive(
+        &mut self,
+        socket: &PingSocket,
+        to: Ipv6Addr,
+        sent: &[Instant],
+        until: Instant,
+        check: &mut impl FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        loop {
+            check()?;
+            let left = until.saturating_duration_since(Instant::now());
+            let is_complete = sent.len() == usize::from(COUNT) && self.received() == sent.len();
+            if left.is_zero() || is_complete {
+                return Ok(());
+            }
+            let Some(reply) = socket.receive(left.min(CHECK_INTERVAL))? else { continue };
+            let now = Instant::now();
+            let index = usize::from(reply.sequence);
+            if reply.from != to || reply.id != IDENTIFIER {
+                continue;
+            }
+            if let (Some(time), Some(sent)) = (self.times.get_mut(index), sent.get(index)) {
+                time.get_or_insert(now - *sent);
+            }
+        }
+    }
+}
+
+/// Enough for a median, few enough to be quick.
+const COUNT: u16 = 5;
+const INTERVAL: Duration = Duration::from_millis(100);
+/// As `ping` sends.
+const PAYLOAD_BYTES: usize = 56;
+/// Nobody else pings from a lab that has just been made.
+const IDENTIFIER: u16 = 0x1AB;
+/// How long a Ctrl-C may go unnoticed.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_the_answered() {
+        let ms = |ms| Some(Duration::from_millis(ms));
+        let pings = Pings { times: vec![ms(9), None, ms(1), ms(2)] };
+        assert_eq!((pings.sent(), pings.received()), (4, 3));
+        assert_eq!((pings.first(), pings.median()), (ms(9), ms(2)));
+        let pings = Pings { times: vec![None, ms(1)] };
+        assert_eq!((pings.first(), pings.median()), (None, ms(1)));
+        assert_eq!(Pings::default().median(), None);
+    }
+}

@@ -1,0 +1,320 @@
+//! The run of a lab, act by act.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use teredo_sys::epoll::{Events, Interest, Poller};
+use teredo_sys::signal::{Signal, Signals};
+
+use super::Args;
+use super::cast::{Note, Role};
+use super::command;
+use super::ground::Ground;
+use super::ping::Pings;
+use super::place::{Host, INTERNET, RELAY, SERVER, SERVER_SECONDARY, V6HOST};
+use super::results::{ClientResult, PingResult, Results, milliseconds};
+use super::story::Story;
+use super::transfer::Transfer;
+use crate::exit::Exit;
+
+/// A lab in which the curtain is up.
+pub(super) struct Show<'a> {
+    args: &'a Args,
+    program: PathBuf,
+    pub(super) ground: Ground,
+    pub(super) story: Story,
+    pub(super) results: Results,
+    pub(super) roles: [Option<Role>; Host::ALL.len()],
+    is_ready: [bool; Host::ALL.len()],
+    /// Why a client is off-line.
+    reasons: [Option<String>; Host::ALL.len()],
+    pub(super) notes: Receiver<Note>,
+    sender: Sender<Note>,
+}
+
+/// Why a lab has failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// What the program ends with.
+    pub(super) exit: Exit,
+    /// What to tell.
+    pub(super) error: anyhow::Error,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { exit: Exit::Failed, error: error.into() }
+    }
+}
+
+impl<'a> Show<'a> {
+    /// A lab on `ground`, whose roles are started from `program`.
+    pub(super) fn new(
+        args: &'a Args,
+        program: PathBuf,
+        ground: Ground,
+        story: Story,
+        signals: Signals,
+    ) -> anyhow::Result<Self> {
+        let (sender, notes) = mpsc::channel();
+        let watcher = sender.clone();
+        thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || watch(&signals, &watcher))
+            .context("cannot start a thread")?;
+        let results = Results::of(args);
+        let (roles, reasons) = ([const { None }; _], [const { None }; _]);
+        let is_ready = [false; _];
+        Ok(Self { args, program, ground, story, results, roles, is_ready, reasons, notes, sender })
+    }
+
+    /// Plays all of it.
+    pub(super) fn run(&mut self) -> Result<Exit, Failure> {
+        self.serve()?;
+        for client in Host::CLIENTS {
+            self.qualify(client)?;
+        }
+        self.settle()?;
+        if !self.args.command.is_empty() {
+            return command::run(self, &self.args.command);
+        }
+        let relay = self.ping_relay();
+        // What went wrong with one destination says nothing about the other.
+        let peer = match &relay {
+            Err(failure) if failure.error.is::<Interrupted>() => Ok(()),
+            Ok(()) | Err(_) => self.ping_peer(),
+        };
+        relay.and(peer)?;
+        self.transfer()?;
+        Ok(Exit::Ok)
+    }
+
+    /// Starts server and relay.
+    fn serve(&mut self) -> Result<(), Failure> {
+        let [server, secondary] = [SERVER, SERVER_SECONDARY].map(|it| it.to_string());
+        self.start(Host::Server, &["server", "--address", &server, "--secondary", &secondary])?;
+        self.start(Host::Relay, &["relay", "--address", &RELAY.to_string()])?;
+        let roles = [Host::Server, Host::Relay];
+        let deadline = Instant::now() + READY_MAX;
+        self.wait(deadline, |show| roles.into_iter().all(|host| show.is_ready[host.index()]))?;
+        let late = roles.into_iter().find(|host| !self.is_ready[host.index()]);
+        if let Some(host) = late {
+            return Err(self.blame(host, "does not get ready").into());
+        }
+        self.story.serving();
+        Ok(())
+    }
+
+    /// Starts a client and waits for its address.
+    fn qualify(&mut self, client: Host) -> Result<(), Failure> {
+        let [server, secondary] = [SERVER, SERVER_SECONDARY].map(|it| it.to_string());
+        self.start(client, &["client", "--server", &server, "--secondary", &secondary])?;
+        let deadline = Instant::now() + QUALIFIED_MAX + self.round_trips(3);
+        self.wait(deadline, |show| {
+            show.client(client).is_qualified() || show.reasons[client.index()].is_some()
+        })?;
+        self.expect_qualified(client)?;
+        self.story.qualified(client, self.results.client(client));
+        Ok(())
+    }
+
+    /// Waits until the clients know what NATs they are behind, which takes the answer of the server's
+    /// secondary address.
+    fn settle(&mut self) -> Result<(), Failure> {
+        let deadline = Instant::now() + SETTLED_MAX + self.round_trips(2);
+        self.wait(deadline, |show| {
+            let knows =
+                |client| show.client(client).knows_nat() || show.reasons[client.index()].is_some();
+            Host::CLIENTS.into_iter().all(knows)
+        })?;
+        let results = [&self.results.client1, &self.results.client2];
+        self.story.nats(self.args.nat.0, results);
+        for client in Host::CLIENTS {
+            self.expect_qualified(client)?;
+        }
+        Ok(())
+    }
+
+    fn ping_relay(&mut self) -> Result<(), Failure> {
+        let pings = self.ping(V6HOST)?;
+        self.results.relay_ping = pings;
+        self.story.pings("IPv6 host, through the relay", &pings);
+        let exit = if pings.received == 0 { Exit::NoRelay } else { Exit::Failed };
+        expect_all(&pings, "the IPv6 host, through the relay", exit)
+    }
+
+    fn ping_peer(&mut self) -> Result<(), Failure> {
+        let peer = self.results.client2.address.context("client 2 has no address")?;
+        let pings = self.ping(peer)?;
+        self.results.peer_ping = pings;
+        self.story.pings("client 2, directly through both NATs", &pings);
+        expect_all(&pings, "client 2, directly", Exit::Failed)
+    }
+
+    fn ping(&mut self, to: std::net::Ipv6Addr) -> Result<PingResult, Failure> {
+        let patience = PING_MAX + self.round_trips(4);
+        let from = self.ground.namespace(Host::Client1).clone();
+        let pings = Pings::send(&from, to, patience, || self.check())?;
+        Ok(PingResult::from(&pings))
+    }
+
+    fn transfer(&mut self) -> Result<(), Failure> {
+        let bytes = self.args.bytes.0;
+        let [from, to] = [Host::Client1, Host::Native].map(|it| self.ground.namespace(it).clone());
+        let transfer = Transfer::run(&from, &to, V6HOST, bytes, |done| {
+            self.story.progress(done, bytes);
+            self.check()
+        })
+        .context("TCP to the IPv6 host, through the relay")?;
+        self.results.transfer = (&transfer).into();
+        self.story.transferred(&self.results.transfer, transfer.time.as_secs_f64());
+        Ok(())
+    }
+
+    fn start(&mut self, host: Host, arguments: &[&str]) -> anyhow::Result<()> {
+        let common = ["--allow-ipv4", INTERNET, "--json"];
+        let arguments = [arguments, &common].concat();
+        let is_verbose = tracing::enabled!(tracing::Level::DEBUG);
+        let notes = self.sender.clone();
+        let role = Role::start(&self.program, &self.ground, host, &arguments, notes, is_verbose)?;
+        self.roles[host.index()] = Some(role);
+        Ok(())
+    }
+
+    /// Takes notes until `is_done` or the deadline.
+    fn wait(&mut self, deadline: Instant, is_done: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
+        while !is_done(self) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.notes.recv_timeout(left) {
+                Ok(note) => self.take(note)?,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the notes that are there.
+    fn check(&mut self) -> anyhow::Result<()> {
+        while let Ok(note) = self.notes.try_recv() {
+            self.take(note)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of what has happened; what ends the lab is an error.
+    pub(super) fn take(&mut self, note: Note) -> anyhow::Result<()> {
+        match note {
+            Note::Signal(caught) if caught.signal == Signal::Child => {}
+            Note::Signal(_) => return Err(Interrupted.into()),
+            Note::Ended(host) => {
+                let end = self.roles[host.index()].as_mut().map(Role::end).transpose()?;
+                let end = end.map(|status| format!("has ended ({status})")).unwrap_or_default();
+                return Err(self.blame(host, &end));
+            }
+            Note::Fact(host, at, fact) if Host::CLIENTS.contains(&host) => {
+                let started = self.roles[host.index()].as_ref().map(|role| role.started);
+                let result = self.results.client_mut(host);
+                result.update(&fact);
+                let time = result.is_qualified().then_some(at).zip(started);
+                if let Some((at, started)) = time {
+                    result.qualified_ms.get_or_insert(milliseconds(at - started));
+                } else {
+                    result.qualified_ms = None;
+                }
+                self.reasons[host.index()] = fact.reason.filter(|reason| reason != "stopped");
+            }
+            Note::Fact(host, _, fact) => self.is_ready[host.index()] |= fact.event == "ready",
+        }
+        Ok(())
+    }
+
+    /// Tells what the roles have said last.
+    pub(super) fn tell_last_words(&mut self) {
+        for host in Host::ALL {
+            let words = self.roles[host.index()].as_ref().map(Role::last_words);
+            if let Some(words) = words.filter(|words| !words.is_empty()) {
+                self.story.step(&format!("{} said: {words}", host.name()));
+            }
+        }
+    }
+
+    /// What to tell when a role does not do what it should.
+    fn blame(&self, host: Host, what: &str) -> anyhow::Error {
+        let words = self.roles[host.index()].as_ref().map(Role::last_words).unwrap_or_default();
+        anyhow!("{} {what}: {words}", host.name())
+    }
+
+    fn expect_qualified(&self, client: Host) -> Result<(), Failure> {
+        if self.client(client).is_qualified() {
+            return Ok(());
+        }
+        let name = client.name();
+        let error = match self.reasons[client.index()].as_deref() {
+            Some("symmetric-nat") => anyhow!(
+                "{name} is behind a symmetric NAT, which gives it another port for each destination; \
+                 getting through those takes the extensions of RFC 6081, which are not there yet"
+            ),
+            Some(reason) => anyhow!("{name} did not qualify: {reason}"),
+            None => anyhow!("{name} did not qualify in time"),
+        };
+        Err(Failure { exit: Exit::NotQualified, error })
+    }
+
+    fn client(&self, client: Host) -> &ClientResult {
+        self.results.client(client)
+    }
+
+    /// The time that `count` packets take from host to host and back.
+    fn round_trips(&self, count: u32) -> Duration {
+        Duration::from_millis(4 * self.args.delay) * count
+    }
+}
+
+/// Somebody has asked the lab to end.
+#[derive(Debug)]
+pub(super) struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+fn expect_all(pings: &PingResult, whom: &str, exit: Exit) -> Result<(), Failure> {
+    let PingResult { sent, received, .. } = pings;
+    if received == sent {
+        return Ok(());
+    }
+    Err(Failure { exit, error: anyhow!("{received} of {sent} pings to {whom} were answered") })
+}
+
+/// Passes on signals as notes.
+fn watch(signals: &Signals, notes: &Sender<Note>) -> std::io::Result<()> {
+    let poller = Poller::new()?;
+    poller.add(signals, 0, Interest::Read)?;
+    let mut events = Events::with_capacity(1);
+    loop {
+        poller.wait(&mut events, None)?;
+        while let Some(caught) = signals.read()? {
+            if notes.send(Note::Signal(caught)).is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A role is ready in a few milliseconds; this is long for a machine that is swapping.
+const READY_MAX: Duration = Duration::from_secs(10);
+/// A client gives up by itself after three transmissions, four seconds apart (RFC 4380 section
+/// 5.2.1); a little longer.
+const QUALIFIED_MAX: Duration = Duration::from_secs(15);
+/// The secondary address answers in one more round trip, if it does.
+const SETTLED_MAX: Duration = Duration::from_secs(2);
+/// Longer than a client waits between two bubbles (RFC 4380 section 5.2.6), so that a lost one shows
+/// as a late answer instead of none.
+const PING_MAX: Duration = Duration::from_secs(3);
