@@ -43,7 +43,7 @@ impl Stack {
         self.teredo.or_else(|| self.native.first().copied())
     }
 
-    /// What came in, the first [`RECEIVED_MAX`] packets since the last [`Self::take_received`].
+    /// What came in, as far as the first [`RECEIVED_MAX`] packets.
     pub fn received(&self) -> &[Received] {
         &self.received
     }
@@ -51,10 +51,6 @@ impl Stack {
     /// The ICMPv6 errors among that.
     pub fn errors(&self) -> impl Iterator<Item = ReceivedError> + '_ {
         self.received.iter().filter_map(|received| read_error(&received.packet))
-    }
-
-    pub(crate) fn take_received(&mut self) -> Vec<Received> {
-        core::mem::take(&mut self.received)
     }
 
     pub(crate) fn owns(&self, address: Ipv6Addr) -> bool {

@@ -10,7 +10,7 @@ use teredo_proto::{Counters, DropReason, Event, Instant};
 
 use crate::host::{AnyRole, Datagram, HostId, Service};
 use crate::nat::Nat;
-use crate::stack::{Received, Stack};
+use crate::stack::Stack;
 use crate::trace::{Trace, Wire};
 
 use super::{Happened, LogEntry, NatId, START, World};
@@ -78,11 +78,6 @@ impl World {
     /// The IPv6 stack of a host.
     pub fn stack(&self, host: HostId) -> &Stack {
         &self.hosts[host.0].stack
-    }
-
-    /// Takes what the stack of a host received.
-    pub fn take_received(&mut self, host: HostId) -> Vec<Received> {
-        self.hosts[host.0].stack.take_received()
     }
 
     /// Takes the datagrams that came to sockets without a role.
