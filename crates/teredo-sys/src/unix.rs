@@ -4,6 +4,40 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+/// Who was at the other end of a Unix socket when it connected or listened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Effective user id.
+    pub user: u32,
+    /// Effective group id.
+    pub group: u32,
+}
+
+/// Who is at the other end.
+///
+/// # Errors
+/// The kernel's, as on a socket that is not connected.
+pub fn peer(socket: impl AsFd) -> io::Result<Peer> {
+    let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = size_of_val(&credentials) as libc::socklen_t;
+    // SAFETY: `credentials` is writable for `len` bytes, the kernel writes no more than that, and
+    // any bytes are valid in it. (That is why this is not rustix's: its type wants a process id,
+    // and the kernel tells 0 of a process in another process-id namespace.)
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut credentials).cast(),
+            &raw mut len,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Peer { user: credentials.uid, group: credentials.gid })
+}
+
 /// The supplementary groups that the peer of a Unix socket had when it connected.
 ///
 /// # Errors
@@ -47,6 +81,16 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+
+    #[test]
+    fn we_are_at_the_other_end_of_a_pair() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let us = Peer {
+            user: rustix::process::geteuid().as_raw(),
+            group: rustix::process::getegid().as_raw(),
+        };
+        assert_eq!(peer(&ours).unwrap(), us);
+    }
 
     #[test]
     fn our_own_groups_are_seen_through_a_socket() {

@@ -1,0 +1,48 @@
+//! Where daemon and clients meet.
+
+use std::path::{Path, PathBuf};
+
+use teredo_sys::unix::secure_env;
+
+/// The directory that holds the daemon's sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeDir {
+    path: PathBuf,
+}
+
+impl RuntimeDir {
+    /// `/run/teredo`, or what the environment variable `TEREDO_RUNTIME_DIR` names. Programs with
+    /// more rights than their caller ignore the variable.
+    pub fn from_environment() -> Self {
+        let path = secure_env(VARIABLE).filter(|path| !path.is_empty());
+        Self { path: path.map_or_else(|| PathBuf::from(DEFAULT), PathBuf::from) }
+    }
+
+    /// A directory of one's own choice, for tests and for several daemons on one host.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The socket that hands out the page.
+    pub fn page_socket(&self) -> PathBuf {
+        self.path.join("page")
+    }
+
+    /// The socket that speaks Varlink.
+    pub fn control_socket(&self) -> PathBuf {
+        self.path.join("control")
+    }
+
+    /// What a running daemon holds a lock on.
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        self.path.join("lock")
+    }
+}
+
+const DEFAULT: &str = "/run/teredo";
+const VARIABLE: &str = "TEREDO_RUNTIME_DIR";
