@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -219,6 +220,30 @@ fn does_not_run_beside_native_ipv6() {
         assert!(interface.addresses.is_empty() && interface.routes.is_empty(), "{interface:?}");
         internet.client.remove_native(NATIVE);
         client.wait_for("qualified");
+    });
+}
+
+//= C-MAINT-12: a silent server is resolved again, and asked where it is now
+#[test]
+fn follows_its_server_to_another_address() {
+    with_namespaces("client::follows_its_server_to_another_address", || {
+        let internet = Internet::new();
+        let _server = server(&internet);
+        // Names come out of a file that only the client sees in place of the system's.
+        let hosts = std::env::temp_dir().join(format!("teredo-hosts-{}", std::process::id()));
+        std::fs::write(&hosts, "203.0.113.99 server.test\n").unwrap();
+        let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script]).arg(&hosts);
+        command.args([env!("CARGO_BIN_EXE_teredo"), "client", "--server", "server.test"]);
+        let client = Running::spawn(&internet.client, command);
+        assert_eq!(client.fact()["state"], json!("probe"));
+        std::fs::write(&hosts, format!("{SERVER} server.test\n")).unwrap();
+        assert_eq!(client.wait_for("offline")["reason"], json!("no-answer"));
+        let address = address(&client.wait_for("qualified"));
+        assert_eq!(TeredoAddress::parse(address).unwrap().server, SERVER);
+        std::fs::remove_file(&hosts).unwrap();
+        assert!(client.interrupt().contains("server.test is 203.0.113.10 now"));
     });
 }
 

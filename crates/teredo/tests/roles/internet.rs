@@ -233,7 +233,7 @@ impl Host {
 }
 
 /// Longer than anything here takes, shorter than anybody waits.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What is on an interface.
 #[derive(Debug, PartialEq, Eq)]
