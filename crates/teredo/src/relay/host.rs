@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use serde::Serialize;
 use teredo_engine::interface::Tunnel;
 use teredo_engine::network::{Addresses, ipv4_source};
 use teredo_engine::{Flow, Host};
@@ -48,6 +49,11 @@ impl RelayHost {
         Ok(())
     }
 
+    /// Tells programs what the relay does now, for instance those that announce its route.
+    fn tell(&self, state: &'static str) {
+        self.report.fact(&Change { event: "state", role: "relay", state });
+    }
+
     /// A host-specific relay serves while its host has both IPv6 and IPv4 (RFC 4380 section 5.4).
     fn serve_or_rest(&mut self, addresses: &Addresses, relay: &mut Relay) -> io::Result<()> {
         let native = native_address(addresses);
@@ -58,17 +64,28 @@ impl RelayHost {
                 self.tunnel.set_teredo_route(Some(native))?;
                 if !self.is_serving {
                     self.report.say("IPv6 and IPv4 are back: serving again");
+                    self.tell("serving");
                 }
             }
             None if self.is_serving => {
                 self.tunnel.clear_teredo_route();
                 self.report.say("IPv6 or IPv4 is lost: resting until both are back");
+                self.tell("resting");
             }
             None => {}
         }
         self.is_serving = native.is_some();
         Ok(())
     }
+}
+
+/// Printed when a relay that serves does so no more, or again.
+#[derive(Serialize)]
+struct Change {
+    event: &'static str,
+    role: &'static str,
+    /// "serving", "resting" or "overloaded".
+    state: &'static str,
 }
 
 impl Watching for RelayHost {
@@ -86,8 +103,12 @@ impl Host<Relay> for RelayHost {
         match event {
             Event::Overload(true) => {
                 self.report.say("overload: new clients are refused, routers should go elsewhere");
+                self.tell("overloaded");
             }
-            Event::Overload(false) => self.report.say("the overload is over"),
+            Event::Overload(false) => {
+                self.report.say("the overload is over");
+                self.tell("serving");
+            }
             Event::StateChanged(_)
             | Event::AddressChanged(_)
             | Event::NatKindChanged(_)

@@ -48,7 +48,7 @@ fn a_host_specific_relay_answers_for_its_own_host() {
 fn a_host_specific_relay_rests_without_native_ipv6() {
     with_namespaces("relay::a_host_specific_relay_rests_without_native_ipv6", || {
         let internet = Internet::new();
-        let _relay = relay(&internet, &["--host-only"]);
+        let relay = relay(&internet, &["--host-only"]);
         let wait_for = |what: fn(&Interface) -> bool| {
             let end = Instant::now() + PATIENCE;
             while !what(&internet.relay.interface("teredo").unwrap()) {
@@ -59,8 +59,10 @@ fn a_host_specific_relay_rests_without_native_ipv6() {
         wait_for(|interface| interface.routes.len() == 1);
         internet.relay.remove_native(RELAY_V6);
         wait_for(|interface| interface.routes.is_empty());
+        assert_eq!(relay.fact()["state"], json!("resting"));
         internet.relay.add_native(RELAY_V6);
         wait_for(|interface| interface.routes.len() == 1);
+        assert_eq!(relay.fact()["state"], json!("serving"));
     });
 }
 
