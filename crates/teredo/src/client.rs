@@ -47,12 +47,14 @@ pub(crate) struct Args {
     strict: bool,
 
     /// Seconds for which a NAT keeps a mapping without traffic
-    #[arg(long, value_name = "S", default_value = "30", value_parser = clap::value_parser!(u64).range(5..=3600))]
+    #[arg(long, value_name = "S", default_value = "30")]
+    #[arg(value_parser = clap::value_parser!(u64).range(5..=3_600))]
     refresh_interval: u64,
 
     /// Give up, with exit code 4, if there is no address after this many seconds; without it the
     /// client keeps trying
-    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "S")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: Option<u64>,
 
     /// Run also where this host has IPv6 by other means

@@ -72,7 +72,7 @@ fn tells_its_states_and_is_ready_when_it_says_so() {
         let embedded = TeredoAddress::parse(address).unwrap();
         assert_eq!((embedded.server, *embedded.mapped.ip()), (SERVER, CLIENT));
         let own_ms = qualified["elapsed_ms"].as_f64().unwrap();
-        assert!(own_ms < 200.0, "{own_ms} ms to qualify without any delay on the way");
+        assert!(own_ms < 1_000.0, "{own_ms} ms to qualify without any delay on the way");
 
         // The secondary address adds what kind of NAT there is.
         let kind = if qualified["nat"] == "unknown" { client.fact() } else { qualified };
