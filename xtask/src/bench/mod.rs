@@ -4,6 +4,7 @@
 //! and one with Miredo's. Rounds alternate between them, so that what else the machine does meets
 //! both. Reported are medians, and ours as a ratio of Miredo's.
 
+mod machine;
 mod measure;
 mod report;
 
@@ -11,6 +12,7 @@ use anyhow::{Result, bail};
 use teredo_tests::roles::Maker;
 use teredo_tests::{needs, program};
 
+use machine::Machine;
 use measure::Stand;
 use report::Report;
 
@@ -97,6 +99,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let ours = if arguments.control { Maker::Miredo } else { Maker::Ours(program::release()?) };
     let generator =
         program::executable(&["--package", "teredo-tests", "--example", "flood"], &["--release"])?;
+    let machine = Machine::now();
     eprintln!("building two Internets");
     let stands = [Stand::new(Maker::Miredo, &generator)?, Stand::new(ours, &generator)?];
     let mut report = Report::new(&quantities);
