@@ -116,6 +116,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     drop(stands);
+    for doubt in machine.doubts() {
+        eprintln!("doubtful figures: {doubt}");
+    }
     if arguments.json {
         report.print_json()
     } else {
