@@ -24,6 +24,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
 use crate::caps::Capability;
 use crate::error::Context;
 use crate::netlink::Netlink;
+use crate::process::unblock_signals;
 use crate::signal::{Signal, Signals};
 
 /// Puts the process into a new user namespace, in which it is root with all capabilities, over the
@@ -168,7 +169,8 @@ impl NetNamespace {
         })
     }
 
-    /// Makes `command` start its process inside.
+    /// Makes `command` start its process inside, with no signal blocked, also after
+    /// [`Signals`] has blocked some here.
     ///
     /// The process is killed when the *thread* that spawns it ends: spawn from one that stays.
     pub fn command<'c>(&self, command: &'c mut Command) -> &'c mut Command {
@@ -176,10 +178,11 @@ impl NetNamespace {
         let parent = getpid();
         let enter = move || {
             move_into_link_name_space(fd.as_fd(), Some(LinkNameSpaceType::Network))?;
+            unblock_signals()?;
             die_with(parent)
         };
         // SAFETY: between fork and exec of a process with threads only async-signal-safe functions
-        // may run: `enter` makes three system calls, without allocating and without a lock; `fd`
+        // may run: `enter` makes four system calls, without allocating and without a lock; `fd`
         // and `parent` are the closure's own.
         unsafe { command.pre_exec(enter) }
     }

@@ -1,7 +1,7 @@
 //! Child processes.
 
-use std::io;
 use std::process::Child;
+use std::{io, mem, ptr};
 
 use rustix::process::{Pid, kill_process};
 
@@ -15,4 +15,18 @@ pub fn signal(child: &Child, signal: Signal) -> io::Result<()> {
     // Until it is waited for, its number cannot become another process's.
     let pid = Pid::from_child(child);
     Ok(kill_process(pid, signal.into())?)
+}
+
+/// Lets the calling thread take every signal again. What it runs inherits that.
+///
+/// Only makes async-signal-safe calls, so that it may run between fork and exec.
+pub(crate) fn unblock_signals() -> io::Result<()> {
+    // SAFETY: all zeros is valid storage for a `sigset_t`, which `sigemptyset` then makes a set.
+    let mut none: libc::sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: `none` is live and writable storage; a null old set is allowed.
+    let errno = unsafe {
+        libc::sigemptyset(&raw mut none);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut())
+    };
+    if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
 }
