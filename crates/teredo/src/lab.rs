@@ -160,6 +160,7 @@ fn tell_end(
     outcome: &Result<Exit, Failure>,
     totals: &Totals,
 ) {
+    show.story.clear();
     if tracing::enabled!(tracing::Level::DEBUG) {
         show.story.drops(totals);
     }

@@ -15,8 +15,9 @@ pub(super) struct Pings {
 }
 
 impl Pings {
-    /// Sends [`COUNT`] echo requests to `to`, and waits for late answers until `patience` after the
-    /// last. `check` is called now and then; its error ends it.
+    /// Sends [`COUNT`] echo requests to `to`. The answers to the first, which has to find the way,
+    /// and to the last are waited for up to `patience`. `check` is called now and then; its error
+    /// ends it.
     pub(super) fn send(
         from: &NetNamespace,
         to: Ipv6Addr,
@@ -33,8 +34,13 @@ impl Pings {
                 .with_context(|| format!("cannot ping {to}"))?;
             sent.push(now);
             pings.times.push(None);
-            let until = now + if sequence + 1 == COUNT { patience } else { INTERVAL };
-            pings.receive(&socket, to, &sent, until, &mut check)?;
+            let is_last = sequence + 1 == COUNT;
+            if sequence == 0 || is_last {
+                pings.receive(&socket, to, &sent, Until::Answered(now + patience), &mut check)?;
+            }
+            if !is_last {
+                pings.receive(&socket, to, &sent, Until::Time(now + INTERVAL), &mut check)?;
+            }
         }
         Ok(pings)
     }
@@ -61,20 +67,23 @@ impl Pings {
         times.get(times.len() / 2).copied()
     }
 
-    /// Takes answers until the time is over or, after the last request, all are there.
+    /// Takes answers.
     fn receive(
         &mut self,
         socket: &PingSocket,
         to: Ipv6Addr,
         sent: &[Instant],
-        until: Instant,
+        until: Until,
         check: &mut impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         loop {
             check()?;
-            let left = until.saturating_duration_since(Instant::now());
-            let is_complete = sent.len() == usize::from(COUNT) && self.received() == sent.len();
-            if left.is_zero() || is_complete {
+            let (deadline, is_done) = match until {
+                Until::Answered(deadline) => (deadline, self.received() == self.sent()),
+                Until::Time(deadline) => (deadline, false),
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || is_done {
                 return Ok(());
             }
             let Some(reply) = socket.receive(left.min(CHECK_INTERVAL))? else { continue };
@@ -88,6 +97,15 @@ impl Pings {
             }
         }
     }
+}
+
+/// How long to take answers.
+#[derive(Clone, Copy)]
+enum Until {
+    /// Until everything is answered, or at most until then.
+    Answered(Instant),
+    /// Until then.
+    Time(Instant),
 }
 
 /// Enough for a median, few enough to be quick.

@@ -148,6 +148,11 @@ impl Story {
         self.step(&format!("packets that did not arrive: {drops}"));
     }
 
+    /// Takes back what [`progress`](Self::progress) shows, for others to write.
+    pub(super) fn clear(&mut self) {
+        self.print("");
+    }
+
     /// Tells more about the last step.
     fn more(&mut self, text: &str) {
         self.print(&format!("{:width$}{text}\n", "", width = TIME_WIDTH));
