@@ -44,17 +44,22 @@ impl RecvBatch {
 ///
 /// Fill the buffer of [`slot`](Self::slot), then [`commit`](Self::commit) it; an uncommitted slot
 /// is handed out again.
+///
+/// Neighbours of equal length with equal addresses pass the network stack as one, if the kernel can
+/// (UDP segmentation offload, Linux 4.18); on the wire they are the datagrams that were committed.
 pub struct SendBatch {
     slots: Slots,
     /// The datagrams waiting are `head..tail`.
     head: usize,
     tail: usize,
+    /// Until the kernel refuses it.
+    segmenting: bool,
 }
 
 impl SendBatch {
     /// Room for `datagrams` (1 to 1,024) of up to `datagram_len` bytes of UDP payload each.
     pub fn new(datagrams: usize, datagram_len: usize) -> Self {
-        Self { slots: Slots::new(datagrams, datagram_len), head: 0, tail: 0 }
+        Self { slots: Slots::new(datagrams, datagram_len), head: 0, tail: 0, segmenting: true }
     }
 
     /// The buffer of the next free slot, or nothing if the batch is full.
@@ -98,25 +103,34 @@ impl SendBatch {
         let mut report = SendReport::default();
         let mut is_retry = false;
         while !self.is_empty() {
-            match self.slots.send(socket, self.head..self.tail) {
+            let error = match self.slots.send(socket, self.head..self.tail, self.segmenting) {
                 Ok(sent) => {
                     self.head += sent;
                     report.sent += sent;
                     is_retry = false;
+                    continue;
                 }
-                Err(error) => match Refusal::of(&error) {
-                    Refusal::Full => break,
-                    Refusal::Call => return Err(error),
-                    // The error may stem from an ICMP message about an earlier datagram. Reporting
-                    // it has consumed it: only a second refusal is this datagram's own.
-                    Refusal::Datagram if !is_retry => is_retry = true,
-                    Refusal::Datagram => {
-                        self.head += 1;
-                        report.failed += 1;
-                        report.first_errno = report.first_errno.or(error.raw_os_error());
-                        is_retry = false;
-                    }
-                },
+                Err(error) => error,
+            };
+            let refused = self.slots.first_run_len();
+            match Refusal::of(&error) {
+                Refusal::Full => break,
+                Refusal::Call => return Err(error),
+                // The error may stem from an ICMP message about an earlier datagram. Reporting
+                // it has consumed it: only a second refusal is this message's own.
+                Refusal::Message | Refusal::Segmenting if !is_retry => is_retry = true,
+                // An old kernel, a route of small MTU, a device without checksums: for good, since
+                // trying again would cost a call each time.
+                Refusal::Segmenting if refused > 1 => {
+                    self.segmenting = false;
+                    is_retry = false;
+                }
+                Refusal::Message | Refusal::Segmenting => {
+                    self.head += refused;
+                    report.failed += refused;
+                    report.first_errno = report.first_errno.or(error.raw_os_error());
+                    is_retry = false;
+                }
             }
         }
         report.pending = self.len();
@@ -131,8 +145,10 @@ impl SendBatch {
 enum Refusal {
     /// The socket's buffer is full.
     Full,
-    /// The first datagram, or one sent long ago; an interrupted call counts as that too.
-    Datagram,
+    /// The first message, or a datagram sent long ago; an interrupted call counts as that too.
+    Message,
+    /// The same, or segmenting the first message.
+    Segmenting,
     /// The call itself, whatever is in the batch.
     Call,
 }
@@ -142,7 +158,8 @@ impl Refusal {
         match error.raw_os_error() {
             Some(libc::EAGAIN) => Self::Full,
             Some(libc::EBADF | libc::EFAULT | libc::ENOSYS | libc::ENOTSOCK) => Self::Call,
-            Some(_) | None => Self::Datagram,
+            Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE) => Self::Segmenting,
+            Some(_) | None => Self::Message,
         }
     }
 }

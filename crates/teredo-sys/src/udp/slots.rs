@@ -11,10 +11,19 @@ use super::Received;
 /// The kernel handles no more messages in one call (`UIO_MAXIOV`).
 const SLOTS_MAX: usize = 1024;
 
-/// Room for one `IP_PKTINFO` control message, the only one a slot ever carries.
+/// Room for an `IP_PKTINFO` control message and one for `UDP_SEGMENT`, all that there ever is.
 const CONTROL_BYTES: usize =
     // SAFETY: `CMSG_SPACE` is arithmetic on its argument.
-    unsafe { libc::CMSG_SPACE(size_of::<libc::in_pktinfo>() as u32) as usize };
+    unsafe {
+        let pktinfo = libc::CMSG_SPACE(size_of::<libc::in_pktinfo>() as u32);
+        (pktinfo + libc::CMSG_SPACE(size_of::<u16>() as u32)) as usize
+    };
+
+/// The kernel makes no more datagrams of one message (`UDP_MAX_SEGMENTS`; 128 since Linux 6.9).
+const SEGMENTS_MAX: usize = 64;
+
+/// The most bytes in one message, segmented or not: what fits an IPv4 packet.
+const MESSAGE_BYTES_MAX: usize = 65_507;
 
 /// Control messages start with a `cmsghdr` and must be aligned like one.
 #[derive(Clone, Copy)]
@@ -35,9 +44,13 @@ pub(super) struct Slots {
     datagram_len: usize,
     payload: Vec<u8>,
     names: Vec<libc::sockaddr_in>,
+    sources: Vec<Option<Ipv4Addr>>,
     controls: Vec<Control>,
     iovecs: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
+    /// What [`Slots::send`] sends, made anew by each call: copies of headers, of which each may
+    /// cover the slots that follow its own. Nothing points in here.
+    runs: Vec<libc::mmsghdr>,
 }
 
 // SAFETY: the raw pointers lead to heap memory that `self` alone owns (see the invariant); they are
@@ -54,9 +67,11 @@ impl Slots {
             datagram_len,
             payload: vec![0; capacity * datagram_len],
             names: vec![name; capacity],
+            sources: vec![None; capacity],
             controls: vec![Control([0; CONTROL_BYTES]); capacity],
             iovecs: vec![empty; capacity],
             headers: vec![header; capacity],
+            runs: Vec::with_capacity(capacity),
         };
         for index in 0..capacity {
             // Pointers come from `as_mut_ptr` of the whole vector, not from a reference to one
@@ -93,27 +108,75 @@ impl Slots {
         assert!(len <= self.datagram_len, "a datagram of {len} bytes does not fit its slot");
         self.names[index] = socket_address(to);
         self.iovecs[index].iov_len = len;
-        let header = &mut self.headers[index].msg_hdr;
-        header.msg_namelen = size_of::<libc::sockaddr_in>() as libc::socklen_t;
-        header.msg_controllen = source.map_or(0, |source| {
-            self.controls[index] = source_control(source);
-            CONTROL_BYTES as _
-        });
+        self.sources[index] = source;
+        self.headers[index].msg_hdr.msg_namelen = size_of::<libc::sockaddr_in>() as libc::socklen_t;
     }
 
     /// Sends the slots in `range` (not empty); returns how many were taken, which is not zero.
+    ///
+    /// When `segmenting`, neighbours that are alike go to the kernel as one message, which it takes
+    /// apart again as late as it can: below the network stack, or in the network card.
     pub(super) fn send(
         &mut self,
         socket: BorrowedFd<'_>,
         range: Range<usize>,
+        segmenting: bool,
     ) -> io::Result<usize> {
-        let headers = &mut self.headers[range];
-        // SAFETY: the headers are `headers.len()` live `mmsghdr` whose pointers and lengths hold by
-        // the invariant, `address` having set the lengths; the kernel writes only `msg_len`.
+        self.runs.clear();
+        let mut rest = range;
+        while !rest.is_empty() {
+            let len = if segmenting { self.run_len(rest.clone()) } else { 1 };
+            self.push_run(rest.start, len);
+            rest.start += len;
+        }
+        // SAFETY: the runs are `runs.len()` live `mmsghdr`; by the invariant and `push_run` their
+        // pointers and lengths hold, `address` having set the lengths of the slots; the kernel
+        // writes only `msg_len`.
         let sent = unsafe {
-            libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), headers.len() as u32, 0)
+            libc::sendmmsg(socket.as_raw_fd(), self.runs.as_mut_ptr(), self.runs.len() as u32, 0)
         };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+        let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
+        Ok(self.runs[..sent].iter().map(slots_of).sum())
+    }
+
+    /// How many slots the first message of the last [`Slots::send`] covered.
+    pub(super) fn first_run_len(&self) -> usize {
+        self.runs.first().map_or(1, slots_of)
+    }
+
+    /// How many slots from the first in `range` (not empty) on make one message: all to and from
+    /// the same addresses and of the same length, but for the last, which may be shorter.
+    fn run_len(&self, range: Range<usize>) -> usize {
+        let first = range.start;
+        let segment = self.iovecs[first].iov_len;
+        let mut total = segment;
+        let mut end = first + 1;
+        while range.contains(&end) && end - first < SEGMENTS_MAX {
+            let len = self.iovecs[end].iov_len;
+            total += len;
+            let is_alike = self.iovecs[end - 1].iov_len == segment
+                && (1..=segment).contains(&len)
+                && self.sources[end] == self.sources[first]
+                && socket_address_v4(&self.names[end]) == socket_address_v4(&self.names[first]);
+            if !is_alike || total > MESSAGE_BYTES_MAX {
+                break;
+            }
+            end += 1;
+        }
+        end - first
+    }
+
+    /// Makes a message of `len` slots from `first` on.
+    fn push_run(&mut self, first: usize, len: usize) {
+        let segment = (len > 1).then_some(self.iovecs[first].iov_len as u16);
+        let (control, control_len) = control(self.sources[first], segment);
+        self.controls[first] = control;
+        let mut run = self.headers[first];
+        // The `iovec`s of these slots follow each other in their vector.
+        assert!(first + len <= self.iovecs.len());
+        run.msg_hdr.msg_iovlen = len as _;
+        run.msg_hdr.msg_controllen = control_len as _;
+        self.runs.push(run);
     }
 
     /// Receives into the slots from the first on; returns how many were filled, which is not zero.
@@ -194,22 +257,51 @@ fn in_addr(ip: Ipv4Addr) -> libc::in_addr {
     libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) }
 }
 
-/// The control message that makes a datagram leave from `source`.
-fn source_control(source: Ipv4Addr) -> Control {
-    let info = libc::in_pktinfo {
-        ipi_ifindex: 0,
-        ipi_spec_dst: in_addr(source),
-        ipi_addr: in_addr(Ipv4Addr::UNSPECIFIED),
-    };
+/// The number of slots that a message covers.
+#[allow(clippy::unnecessary_cast, reason = "not a usize on every C library")]
+fn slots_of(run: &libc::mmsghdr) -> usize {
+    run.msg_hdr.msg_iovlen as usize
+}
+
+/// The control messages that make datagrams leave from `source`, and be cut into segments of this
+/// length, with the number of bytes that they take.
+fn control(source: Option<Ipv4Addr>, segment_len: Option<u16>) -> (Control, usize) {
     let mut control = Control([0; CONTROL_BYTES]);
-    let message: *mut libc::cmsghdr = (&raw mut control).cast();
-    // SAFETY: `control` is aligned for a `cmsghdr` and has room for one followed by an `in_pktinfo`
-    // (`CONTROL_BYTES`); all zeros is a valid `cmsghdr`. The data is written unaligned.
-    unsafe {
-        (*message).cmsg_len = libc::CMSG_LEN(size_of_val(&info) as u32) as _;
-        (*message).cmsg_level = libc::IPPROTO_IP;
-        (*message).cmsg_type = libc::IP_PKTINFO;
-        libc::CMSG_DATA(message).cast::<libc::in_pktinfo>().write_unaligned(info);
+    let mut len = 0;
+    if let Some(source) = source {
+        let info = libc::in_pktinfo {
+            ipi_ifindex: 0,
+            ipi_spec_dst: in_addr(source),
+            ipi_addr: in_addr(Ipv4Addr::UNSPECIFIED),
+        };
+        len = push_control(&mut control, len, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
     }
-    control
+    if let Some(segment_len) = segment_len {
+        len = push_control(&mut control, len, libc::SOL_UDP, libc::UDP_SEGMENT, segment_len);
+    }
+    (control, len)
+}
+
+/// Writes a control message behind the first `at` bytes, a multiple of the alignment of one, and
+/// returns where it ends.
+fn push_control<T>(
+    control: &mut Control,
+    at: usize,
+    level: libc::c_int,
+    kind: libc::c_int,
+    data: T,
+) -> usize {
+    // SAFETY: `CMSG_SPACE` is arithmetic on its argument.
+    let end = at + unsafe { libc::CMSG_SPACE(size_of::<T>() as u32) } as usize;
+    assert!(end <= CONTROL_BYTES && at.is_multiple_of(align_of::<libc::cmsghdr>()));
+    let message: *mut libc::cmsghdr = control.0[at..].as_mut_ptr().cast();
+    // SAFETY: by the assertion there is room for a `cmsghdr` followed by a `T`, aligned for the
+    // former as `Control` is; all zeros is a valid `cmsghdr`. The data is written unaligned.
+    unsafe {
+        (*message).cmsg_len = libc::CMSG_LEN(size_of::<T>() as u32) as _;
+        (*message).cmsg_level = level;
+        (*message).cmsg_type = kind;
+        libc::CMSG_DATA(message).cast::<T>().write_unaligned(data);
+    }
+    end
 }

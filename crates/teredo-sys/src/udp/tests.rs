@@ -80,6 +80,43 @@ fn batches_of_every_size_arrive_whole_and_in_order() {
     assert!(arrived == expected);
 }
 
+/// Runs that the kernel gets as one message: of all lengths, ended by a shorter datagram, a longer
+/// one, an empty one, another destination, another source, the limits of one message.
+#[test]
+fn alike_neighbours_arrive_as_they_were_committed() {
+    let (here, there, elsewhere) = (bound(1), bound(2), bound(3));
+    let (to, away) = (there.local_addr(), elsewhere.local_addr());
+    let other = Some(Ipv4Addr::new(127, 0, 0, 9));
+    let lens = [1, 100, 100, 100, 60, 60, 0, 0, 60, 61, 61, 7].into_iter();
+    let lens = lens.chain([1_280; 130]).chain([1_279, 1_280, 1_280]).chain([9; 70]);
+    let mut outgoing = SendBatch::new(256, DATAGRAM_LEN);
+    let mut expected = Vec::new();
+    for (number, len) in lens.enumerate() {
+        let payload = vec![number as u8; len];
+        push(&mut outgoing, &payload, if number == 2 { away } else { to }, None);
+        if number != 2 {
+            expected.push((*here.local_addr().ip(), payload));
+        }
+    }
+    for number in 0..4 {
+        let payload = vec![number; 50];
+        let source = other.filter(|_| number % 2 == 1);
+        push(&mut outgoing, &payload, to, source);
+        expected.push((source.unwrap_or(*here.local_addr().ip()), payload));
+    }
+    assert_eq!(here.send_batch(&mut outgoing).unwrap(), sent(expected.len() + 1));
+    let mut incoming = RecvBatch::new(256, DATAGRAM_LEN);
+    let mut arrived = Vec::new();
+    while arrived.len() < expected.len() {
+        wait_for(&there);
+        there.recv_batch(&mut incoming).unwrap();
+        arrived.extend(incoming.iter().map(|it| (*it.from.ip(), it.payload.to_vec())));
+    }
+    assert!(arrived == expected, "in another order, or cut otherwise");
+    elsewhere.recv_batch(&mut incoming).unwrap();
+    assert_eq!(incoming.received(0).payload, [2; 100]);
+}
+
 #[test]
 fn nothing_waiting_is_would_block_and_empties_the_batch() {
     let (here, there) = (bound(1), bound(1));
