@@ -71,8 +71,8 @@ impl Tunnel {
     }
 
     /// Gives the interface this address and MTU in place of those before, and the routes with this
-    /// source: first the address, then the routes, then the old address goes. `None` takes all away,
-    /// so that programs fall back to IPv4 at once.
+    /// source: first the address, then the routes, then the old address goes. `None` takes all
+    /// away, so that programs fall back to IPv4 at once.
     pub fn set_address(&mut self, address: Option<(Ipv6Addr, u16)>) -> io::Result<()> {
         let Some((address, mtu)) = address else { return self.clear_address() };
         let mtu = mtu.min(INTERFACE_MTU_MAX);

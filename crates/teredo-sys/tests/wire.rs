@@ -101,3 +101,29 @@ fn the_source_is_the_one_asked_for() {
         }
     });
 }
+
+/// Five alike in one batch, first of a length that fits the way out, then of one that does not:
+/// they are five datagrams on the wire all the same, none of them with Don't Fragment.
+#[test]
+fn alike_datagrams_of_a_batch_are_single_ones_on_the_wire() {
+    in_namespace("alike_datagrams_of_a_batch_are_single_ones_on_the_wire", |_| {
+        let tun = uplink();
+        let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 3545)).unwrap();
+        let mut batch = SendBatch::new(8, 2000);
+        for (payload_len, packet_lens) in [(1300, &[1328][..]), (1390, &[1396, 42]), (100, &[128])]
+        {
+            for number in 0..5 {
+                batch.slot().unwrap()[..payload_len].fill(number);
+                batch.commit(payload_len, THERE, None);
+            }
+            assert_eq!(socket.send_batch(&mut batch).unwrap().sent, 5);
+            for number in 0..5 {
+                for packet_len in packet_lens {
+                    let packet = packet(&tun);
+                    assert_eq!((packet.len(), packet[packet_len - 1]), (*packet_len, number));
+                    assert!(!dont_fragment(&packet));
+                }
+            }
+        }
+    });
+}
