@@ -136,12 +136,12 @@ fn play(
     prepared: Prepared,
     results: &mut Results,
 ) -> Result<Exit, Failure> {
-    story.picture(args.nat.0, args.delay);
     let Prepared { program, trace, signals } = prepared;
     let (ground, uplinks) = Ground::build()?;
     let internet = Internet::new(args.nat, seed()?);
     let delay = Duration::from_millis(args.delay);
     let wires = Wires::start(uplinks, internet, delay, trace).context("cannot start the wires")?;
+    story.picture(args.nat.0, args.delay);
     story.built();
 
     let mut show = Show::new(args, program, ground, story, signals)?;

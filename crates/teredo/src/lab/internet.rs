@@ -94,7 +94,104 @@ fn route_v6(to: Ipv6Addr) -> Result<Host, DropReason> {
 
 #[cfg(test)]
 mod tests {
+    use teredo_wire::checksum;
+
+    use super::super::icmp;
     use super::*;
+
+    const NOW: Instant = Instant::from_nanos(0);
+
+    fn internet() -> Internet {
+        Internet::new("cone,ar".parse().unwrap(), [7; 32])
+    }
+
+    /// Bytes that are random but for what decides how far they get.
+    fn packet(random: &mut Random, from: Host) -> Vec<u8> {
+        let len = random.below(120) as usize;
+        let mut packet: Vec<u8> = (0..len).map(|_| random.next_u64() as u8).collect();
+        let Some(header) = packet.first_chunk_mut::<20>() else { return packet };
+        if random.below(4) == 0 {
+            header[0] = 0x60;
+            let payload_len = (len as u16).saturating_sub(40);
+            header[4..6].copy_from_slice(&payload_len.to_be_bytes());
+            return packet;
+        }
+        let publics = [Ipv4Addr::new(203, 0, 113, 101), Ipv4Addr::new(203, 0, 113, 10)];
+        header[0] = 0x45;
+        header[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+        header[6..8].copy_from_slice(&[0, 0]);
+        header[9] = [1, 6, 17, 17][random.below(4) as usize];
+        let source = from.ipv4().first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
+        header[12..16].copy_from_slice(&source.octets());
+        header[16..20].copy_from_slice(&publics[random.below(2) as usize].octets());
+        header[10..12].fill(0);
+        let sum = checksum::ipv4_header(header);
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+        packet
+    }
+
+    #[test]
+    fn whatever_a_host_sends_arrives_or_is_dropped_for_a_reason() {
+        let mut random = Random::new([3; 32]);
+        let mut internet = internet();
+        let (mut arrived, mut reasons) = (0, Vec::new());
+        for _ in 0..50_000 {
+            let from = Host::ALL[random.below(5) as usize];
+            let mut packet = packet(&mut random, from);
+            let to = internet.leave(NOW, from, &mut packet);
+            match to.and_then(|to| internet.arrive(NOW, to, &mut packet)) {
+                Ok(()) => arrived += 1,
+                Err(reason) => {
+                    icmp::answer(reason, from, &packet);
+                    reasons.push(reason.name());
+                }
+            }
+        }
+        reasons.sort_unstable();
+        reasons.dedup();
+        let reachable = [
+            "broken",
+            "expired",
+            "hairpin",
+            "multicast",
+            "no-ipv6",
+            "no-route",
+            "refused-by-nat",
+            "untranslatable",
+        ];
+        assert!(arrived > 1_000, "{arrived}");
+        assert!(reachable.iter().all(|it| reasons.contains(it)), "{reasons:?}");
+    }
+
+    #[test]
+    fn a_datagram_and_its_answer_pass_the_nat() {
+        let mut internet = internet();
+        let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 192, 168, 1, 2];
+        packet.extend([203, 0, 113, 10, 0x9C, 0x40, 0x0D, 0xD8, 0, 8, 0, 0]);
+        let sum = checksum::ipv4_header(&packet[..20]);
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        assert_eq!(internet.leave(NOW, Host::Client1, &mut packet), Ok(Host::Server));
+        assert_eq!(internet.arrive(NOW, Host::Server, &mut packet), Ok(()));
+        assert_eq!(packet[12..16], [203, 0, 113, 101]);
+
+        // The server turns it round.
+        let (source, destination) = packet[12..20].split_at_mut(4);
+        source.swap_with_slice(destination);
+        let (source, destination) = packet[20..24].split_at_mut(2);
+        source.swap_with_slice(destination);
+        assert_eq!(internet.leave(NOW, Host::Server, &mut packet), Ok(Host::Client1));
+        assert_eq!(internet.arrive(NOW, Host::Client1, &mut packet), Ok(()));
+        assert_eq!(packet[16..24], [192, 168, 1, 2, 0x0D, 0xD8, 0x9C, 0x40]);
+        assert_eq!(packet[8], 62, "two hops");
+        // Nobody has sent from behind the other NAT.
+        packet[16..20].copy_from_slice(&[203, 0, 113, 102]);
+        packet[10..12].fill(0);
+        let sum = checksum::ipv4_header(&packet[..20]);
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        assert_eq!(internet.leave(NOW, Host::Server, &mut packet), Ok(Host::Client2));
+        let refused = internet.arrive(NOW, Host::Client2, &mut packet);
+        assert_eq!(refused, Err(DropReason::Refused));
+    }
 
     #[test]
     fn private_addresses_are_not_on_the_internet() {

@@ -147,3 +147,10 @@ fn broken_packets_are_refused_at_every_length() {
         assert!(view.quoted().is_none_or(|quoted| quoted.endpoint(End::Source).is_none()));
     }
 }
+
+#[test]
+fn a_reason_stands_at_its_number() {
+    for (number, reason) in DropReason::ALL.into_iter().enumerate() {
+        assert_eq!(reason as usize, number);
+    }
+}
