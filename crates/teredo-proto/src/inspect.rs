@@ -18,10 +18,11 @@ pub(crate) enum Upper {
 ///
 /// # Errors
 /// [`DropReason::RoutingHeader`]: the packet is source-routed (RFC 6169 section 2.3).
+/// [`DropReason::ExtensionHeaders`]: there are so many that this cannot be told.
 pub(crate) fn upper_layer(packet: &Ipv6<'_>) -> Result<Upper, DropReason> {
     let mut protocol = packet.next_header();
     let mut rest = packet.payload();
-    for _ in 0..EXTENSIONS_MAX {
+    for _ in 0..=EXTENSIONS_MAX {
         let header_len = match (protocol, rest) {
             (next_header::ROUTING, _) => return Err(DropReason::RoutingHeader),
             (next_header::HOP_BY_HOP | next_header::DESTINATION_OPTIONS, [_, len, ..]) => {
@@ -40,7 +41,7 @@ pub(crate) fn upper_layer(packet: &Ipv6<'_>) -> Result<Upper, DropReason> {
         protocol = rest[0];
         rest = rest.get(header_len..).unwrap_or_default();
     }
-    Ok(Upper::Other)
+    Err(DropReason::ExtensionHeaders)
 }
 
 /// Whether RFC 4443 section 2.4 (e) allows an ICMPv6 error about `packet`.

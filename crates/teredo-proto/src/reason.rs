@@ -97,6 +97,8 @@ drop_reasons! {
     OwnEndpoint = "own-endpoint",
     /// A routing header (RFC 6169 section 2.3).
     RoutingHeader = "routing-header",
+    /// More extension headers than are looked behind.
+    ExtensionHeaders = "extension-headers",
     /// An IPv6 source that no node has: unspecified, loopback, multicast.
     ImpossibleIpv6Source = "impossible-ipv6-source",
     /// ICMPv6 that is cut short or has a wrong checksum.
@@ -173,7 +175,7 @@ drop_reasons! {
     TooLarge = "too-large",
     /// The hop limit is used up.
     HopLimit = "hop-limit",
-    /// Past the limit of answers.
+    /// Past the limit of answers; at a client, of peers that come by themselves.
     RateLimit = "rate-limit",
     /// A solicitation to be answered from the other address, and there is none.
     NoSecondary = "no-secondary",
