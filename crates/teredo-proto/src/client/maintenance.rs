@@ -171,8 +171,8 @@ impl Client {
 
     /// Asks the secondary address, if there is one, what it sees.
     pub(super) fn compare(&mut self, now: Instant) {
+        let Some(secondary) = self.secondary() else { return };
         let Phase::Qualified(service) = &mut self.phase else { return };
-        let Some(secondary) = self.config.secondary else { return };
         let failure = OfflineReason::NoSecondaryAnswer;
         let exchange = Exchange::new(now, secondary, &mut self.random, failure);
         let solicitation = exchange.solicitation();

@@ -1,7 +1,7 @@
 //! From nothing to an address (RFC 4380 section 5.2.1, without the cone phase: RFC 5991
 //! section 3.2).
 
-use core::net::{Ipv6Addr, SocketAddrV4};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 
 use teredo_wire::{Datagram, Flags, TEREDO_PORT, TeredoAddress};
@@ -112,7 +112,7 @@ impl Client {
     /// stack would see an address come and go with each attempt.
     fn primary_answered(&mut self, now: Instant, found: Mapping) {
         let is_cautious = self.config.strict || is_symmetric(self.nat_kind);
-        match self.config.secondary {
+        match self.secondary() {
             Some(secondary) if is_cautious => {
                 let failure = OfflineReason::NoSecondaryAnswer;
                 let exchange = Exchange::new(now, secondary, &mut self.random, failure);
@@ -127,6 +127,11 @@ impl Client {
                 self.compare(now);
             }
         }
+    }
+
+    /// The secondary server address, if there is one that may be sent to.
+    pub(super) fn secondary(&self) -> Option<Ipv4Addr> {
+        self.config.secondary.filter(|&secondary| self.config.filter.is_global(secondary))
     }
 
     fn secondary_answered(&mut self, now: Instant, found: Mapping, second: Mapping) {

@@ -184,6 +184,22 @@ fn a_strict_client_needs_the_answer_of_the_secondary() {
     assert_eq!(bench.client.state(), State::Offline(OfflineReason::NoSecondaryAnswer));
 }
 
+//= C-CFG-01: a secondary address that nothing may be sent to is as good as none
+#[test]
+fn a_secondary_that_is_not_global_is_not_asked() {
+    let secondary = Some(Ipv4Addr::new(192, 168, 1, 1));
+    for strict in [false, true] {
+        let mut bench = Bench::started(Config { secondary, strict, ..config() });
+        bench.answer(server(), mapped());
+        assert!(bench.take().iter().all(|sent| sent.is_to(server())));
+        let expected = match strict {
+            false => State::Qualified,
+            true => State::Offline(OfflineReason::NoSecondaryAnswer),
+        };
+        assert_eq!(bench.client.state(), expected);
+    }
+}
+
 //= C-QUAL-21: invalid answers do not end the wait, nor restart its timer
 #[test]
 fn an_invalid_answer_does_not_end_the_wait() {
