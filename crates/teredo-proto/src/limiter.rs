@@ -1,5 +1,7 @@
 //! Token buckets: one, or one for each of very many keys.
 
+use core::fmt;
+
 use crate::random::Key;
 use crate::time::Instant;
 
@@ -39,7 +41,7 @@ impl TokenBucket {
 /// by that cell exactly, so another key is treated too strictly only if both of its cells are used
 /// up by others: with `n` keys at their limit, one in `(cells / n)`². No key is ever treated too
 /// generously, since its fuller cell is charged for each token it gets.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct BucketSketch {
     pace: Pace,
     hash_key: Key,
@@ -62,6 +64,18 @@ impl BucketSketch {
             granted |= row[cell].take(self.pace, now);
         }
         granted
+    }
+}
+
+impl fmt::Debug for BucketSketch {
+    /// Shows the cells in use only.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut map = f.debug_map();
+        map.entry(&"pace", &self.pace);
+        for row in &self.rows {
+            map.entries(row.iter().enumerate().filter(|(_, level)| level.0 != 0));
+        }
+        map.finish()
     }
 }
 

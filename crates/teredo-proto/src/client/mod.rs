@@ -33,9 +33,9 @@ use crate::client::outbox::{Events, Outbox};
 use crate::client::peer::Peer;
 use crate::client::qualification::{Backoff, Mapping};
 use crate::filter::Ipv4Filter;
-use crate::limiter::TokenBucket;
+use crate::limiter::{BucketSketch, Rate, TokenBucket};
 use crate::peers::{AnswerLimits, PeerTable, QueueBudget};
-use crate::random::{Random, Seed};
+use crate::random::{Key, Random, Seed};
 use crate::reason::Counters;
 use crate::role::{
     Arrival, Event, Inbound, NatKind, OfflineReason, Outbound, Reason, Role, State, Transmit,
@@ -97,11 +97,16 @@ pub struct Client {
     last_address: Option<TeredoAddress>,
     backoff: Backoff,
     peers: PeerTable<Peer>,
+    /// Packets of the stack that wait, and those that wait no more and are to be taken out.
     queued: QueueBudget,
+    /// Packets for the stack that wait for a proof: strangers send them.
+    held: QueueBudget,
     echo_key: EchoKey,
     answers: AnswerLimits,
     /// Entries made for native sources that nobody here has written to.
     strangers: TokenBucket,
+    /// Entries made for Teredo sources that came by themselves, by their IPv4 addresses.
+    newcomers: BucketSketch,
     /// ICMPv6 errors to the stack.
     errors: TokenBucket,
     outbox: Outbox,
@@ -132,10 +137,12 @@ impl Client {
             last_address: None,
             backoff: Backoff::default(),
             peers: PeerTable::new(config.peers_max, seed),
-            queued: QueueBudget::default(),
+            queued: QueueBudget::new(QUEUED_BYTES_MAX),
+            held: QueueBudget::new(HELD_BYTES_MAX),
             echo_key: EchoKey::new(seed, &mut random),
             answers: AnswerLimits::new(seed),
             strangers: TokenBucket::new(STRANGERS_PER_S, STRANGERS_BURST),
+            newcomers: BucketSketch::new(NEWCOMERS, NEWCOMER_CELLS, Key::new(seed, b"newcomers")),
             errors: TokenBucket::new(ERRORS_PER_S, ERRORS_BURST),
             outbox: Outbox::default(),
             events: Events::default(),
@@ -286,6 +293,19 @@ const PEERS_MAX: usize = 16_384;
 /// through the server (protocol section 8.2, flooding of the peer list).
 const STRANGERS_PER_S: u32 = 20;
 const STRANGERS_BURST: u32 = 40;
+
+/// Entries made for Teredo sources at one IPv4 address: many peers behind one carrier NAT may turn up
+/// at once, but one host alone cannot fill the peer list with addresses of its own.
+const NEWCOMERS: Rate = Rate { per_s: 16, burst: 64 };
+/// Cells in each row of that limit, 16 KiB in all: several times the hosts that are at it when
+/// their peers fill the list.
+const NEWCOMER_CELLS: usize = 1 << 10;
+
+/// Bytes of the stack's packets that wait for all peers at most, so that a scan of the address space
+/// cannot take memory.
+const QUEUED_BYTES_MAX: usize = 1 << 20;
+/// Bytes of strangers' packets that wait at most: apart, so that they take no room from ours.
+const HELD_BYTES_MAX: usize = 1 << 18;
 
 /// ICMPv6 errors to the stack, on average and at once (RFC 4443 section 2.4 (f)).
 const ERRORS_PER_S: u32 = 10;

@@ -3,7 +3,7 @@
 use core::net::{Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 
-use teredo_wire::address::{is_link_local, is_teredo};
+use teredo_wire::address::is_link_local;
 use teredo_wire::icmpv6::{self, Icmpv6};
 use teredo_wire::ipv6::{Ipv6, next_header};
 use teredo_wire::{Datagram, TeredoAddress};
@@ -13,7 +13,7 @@ use crate::client::outbox::Item;
 use crate::client::peer::{Search, Trust};
 use crate::client::{Client, Phase};
 use crate::inspect::{Upper, is_neighbor_discovery, upper_layer};
-use crate::peers::{PEER_VALID, PeerId};
+use crate::peers::{AnswerLimiter, PEER_VALID, PeerId};
 use crate::reason::DropReason;
 use crate::role::{Event, Inbound, TRANSMIT_LEN_MAX};
 use crate::scope;
@@ -135,18 +135,24 @@ impl Client {
     ) -> Result<(), DropReason> {
         self.check_teredo_peer(peer)?;
         let known = self.peers.find(address);
-        if known.is_some_and(|id| !self.peers[id].answers.permits(now)) {
+        let mut of_newcomer = AnswerLimiter::default();
+        let limiter = match known {
+            Some(id) => &mut self.peers[id].answers,
+            None => &mut of_newcomer,
+        };
+        // The limit comes before the entry: a flood of bubbles is no flood of entries.
+        if !self.answers.take_for_peer(now, limiter) {
             return Err(DropReason::BubbleLimit);
         }
         let id = match known {
             Some(id) => id,
-            None => self.add_peer(now, address)?,
+            None => {
+                let id = self.add_peer(now, address)?;
+                self.peers[id].answers = of_newcomer;
+                id
+            }
         };
-        let peer_entry = &mut self.peers[id];
-        if !self.answers.take_for_peer(now, &mut peer_entry.answers) {
-            return Err(DropReason::BubbleLimit);
-        }
-        peer_entry.bubbles.note_transmission(now);
+        self.peers[id].bubbles.note_transmission(now);
         self.send_bubble(now, peer.mapped, address);
         self.counters.bubbles_sent += 1;
         Ok(())
@@ -239,6 +245,9 @@ impl Client {
         }
         let id = match known {
             Some(id) => id,
+            None if !self.newcomers.take(now, accepted.from.ip().to_bits()) => {
+                return Err(DropReason::RateLimit);
+            }
             None => self.add_peer(now, accepted.source)?,
         };
         self.reached(now, id, accepted.from);
@@ -271,13 +280,12 @@ impl Client {
             None if !self.strangers.take(now) => return Err(DropReason::RateLimit),
             None => self.add_peer(now, accepted.source)?,
         };
-        let peer = &mut self.peers[id];
-        peer.held
-            .push(&mut self.queued, accepted.from, packet.bytes())
-            .map_err(|_| DropReason::QueueFull)?;
-        if peer.probes.may_send(now) {
+        let held = self.peers[id].held.push(&mut self.held, accepted.from, packet.bytes());
+        // Also for a packet that finds no room: the last request may have been lost.
+        if self.peers[id].probes.may_send(now) {
             self.send_probe(now, id);
         }
+        held.map_err(|_| DropReason::QueueFull)?;
         if self.peers[id].search == Search::Idle {
             self.peers.set_deadline(id, Some(now + HOLD));
         }
@@ -316,7 +324,7 @@ impl Client {
 
     /// Delivers what was held and came from the endpoint that is now proven.
     fn release(&mut self, id: PeerId, proven: SocketAddrV4) {
-        while let Some((from, packet)) = self.peers[id].held.pop(&mut self.queued) {
+        while let Some((from, packet)) = self.peers[id].held.pop(&mut self.held) {
             let item = Item::Delivery { packet };
             if from == proven && self.outbox.push_kept(&mut self.queued, item).is_ok() {
                 self.counters.delivered += 1;
@@ -326,15 +334,13 @@ impl Client {
         }
     }
 
-    /// Sends a bubble to a peer that talks while we are silent: its entry for us would become
-    /// invalid, and our NAT would forget it (section 5.2.3: a bubble may answer any packet).
+    /// Sends a bubble to a peer that talks while we are silent: its entry for us, or that of its
+    /// relay, would become invalid, and our NAT would forget it (section 5.2.3: a bubble may answer
+    /// any packet).
     fn keep_alive(&mut self, now: Instant, id: PeerId, endpoint: SocketAddrV4) {
         let address = self.peers.address(id);
         let peer = &mut self.peers[id];
-        if is_teredo(address)
-            && peer.bubbles.is_silent_for(now, KEEP_ALIVE)
-            && peer.bubbles.take(now)
-        {
+        if peer.bubbles.is_silent_for(now, KEEP_ALIVE) && peer.bubbles.take(now) {
             self.send_bubble(now, endpoint, address);
             self.counters.bubbles_sent += 1;
         }

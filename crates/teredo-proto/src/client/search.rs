@@ -142,7 +142,7 @@ impl Client {
     }
 
     fn drop_held(&mut self, id: PeerId) {
-        for _ in 0..self.peers[id].held.clear(&mut self.queued) {
+        for _ in 0..self.peers[id].held.clear(&mut self.held) {
             self.counters.count_drop(DropReason::UnprovenPeer);
         }
     }
@@ -152,7 +152,7 @@ impl Client {
         for _ in 0..peer.waiting.clear(&mut self.queued) {
             self.counters.count_drop(DropReason::PeerUnreachable);
         }
-        for _ in 0..peer.held.clear(&mut self.queued) {
+        for _ in 0..peer.held.clear(&mut self.held) {
             self.counters.count_drop(DropReason::UnprovenPeer);
         }
     }

@@ -69,7 +69,7 @@ pub(crate) struct AnswerLimiter {
 
 impl AnswerLimiter {
     /// Whether an answer may be given now.
-    pub(crate) fn permits(&self, now: Instant) -> bool {
+    fn permits(&self, now: Instant) -> bool {
         let within = |count, window| {
             self.answers.nth_last(count).is_some_and(|sent: Instant| now < sent + window)
         };

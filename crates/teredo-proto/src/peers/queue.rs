@@ -13,10 +13,11 @@ pub(crate) struct PacketQueue {
     len_bytes: usize,
 }
 
-/// Bytes that wait in all queues of a role together.
-#[derive(Debug, Default)]
+/// Bytes that wait in many queues together.
+#[derive(Debug)]
 pub(crate) struct QueueBudget {
     used_bytes: usize,
+    limit_bytes: usize,
 }
 
 /// The queue, or all queues together, hold as much as they may.
@@ -65,12 +66,17 @@ impl PacketQueue {
 }
 
 impl QueueBudget {
+    /// A budget of which nothing is used.
+    pub(crate) fn new(limit_bytes: usize) -> Self {
+        Self { used_bytes: 0, limit_bytes }
+    }
+
     /// Charges for a packet that is kept outside of a peer's queue.
     ///
     /// # Errors
     /// [`QueueFull`] when all kept packets would exceed the limit; nothing changes then.
     pub(crate) fn charge(&mut self, bytes: usize) -> Result<(), QueueFull> {
-        if self.used_bytes + bytes > TOTAL_BYTES_MAX {
+        if self.used_bytes + bytes > self.limit_bytes {
             return Err(QueueFull);
         }
         self.used_bytes += bytes;
@@ -87,5 +93,3 @@ impl QueueBudget {
 const PEER_PACKETS_MAX: usize = 8;
 /// Bytes that wait for one peer at most: as many full packets, with room to spare.
 const PEER_BYTES_MAX: usize = 16 * 1024;
-/// Bytes that wait for all peers at most, so that a scan of the address space cannot take memory.
-const TOTAL_BYTES_MAX: usize = 1024 * 1024;

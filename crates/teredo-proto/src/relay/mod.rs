@@ -67,7 +67,7 @@ impl Relay {
             filter: with_own(&config, config.filter.clone()),
             proof: BubbleProof::new(seed),
             peers: PeerTable::new(config.peers_max, seed),
-            queued: QueueBudget::default(),
+            queued: QueueBudget::new(QUEUED_BYTES_MAX),
             flushing: VecDeque::new(),
             new_peers: TokenBucket::new(config.new_peers.per_s, config.new_peers.burst),
             overload: Overload::default(),
@@ -212,6 +212,10 @@ fn with_own(config: &Config, mut filter: Ipv4Filter) -> Ipv4Filter {
     filter
 }
 
+/// Bytes that wait for all clients together at most: two full packets for each client that is sought
+/// when new ones come as fast as they may, so that those of a scan do not leave the others without
+/// room.
+const QUEUED_BYTES_MAX: usize = 64 << 20;
 /// ICMPv6 errors in a second and at once (RFC 4443 section 2.4 (f) asks for a limit).
 const ERRORS_PER_S: u32 = 10;
 const ERRORS_BURST: u32 = 10;

@@ -9,6 +9,7 @@ mod advertisement;
 mod bubbles;
 mod bytes;
 mod echo;
+mod floods;
 mod harness;
 mod input;
 mod maintenance;

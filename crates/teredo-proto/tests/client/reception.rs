@@ -152,10 +152,13 @@ fn rule_3_trusts_the_embedded_endpoint() {
 #[test]
 fn rule_3_makes_an_entry_that_may_get_bubbles() {
     let mut bench = Bench::quiet();
-    let data = udp(peer_address(), bench.own(), b"hello");
-    assert_eq!(bench.inject(peer().mapped, &data), delivered(&data));
+    let bubble = bubble(peer_address(), bench.own());
+    assert_eq!(bench.inject(peer().mapped, &bubble), Inbound::Consumed);
+    let sent = bench.take();
+    assert!(sent.len() == 1 && sent[0].is_bubble(), "at once: {sent:?}");
+    assert_eq!(bench.inject(peer().mapped, &bubble), Inbound::Consumed);
     bench.wait_s(31.0);
-    bench.take();
+    assert_eq!(bench.take(), []);
     let start = bench.now;
     for _ in 0..4 {
         let _ = bench.send(&udp(bench.own(), peer_address(), b"x"));
@@ -216,6 +219,25 @@ fn rule_6_drops_what_was_held_in_vain() {
     assert_eq!(bench.client.counters().delivered, 0);
 }
 
+//= C-RX-10: a lost request is repeated with a later packet, also when no more can be held
+#[test]
+fn rule_6_asks_again_when_the_first_request_was_lost() {
+    let mut bench = Bench::quiet();
+    let data = udp(NATIVE, bench.own(), b"hello");
+    for _ in 0..8 {
+        assert_eq!(bench.inject(relay(), &data), Inbound::Consumed);
+    }
+    assert_eq!(bench.take().len(), 1);
+    bench.wait_s(2.0);
+    assert_eq!(bench.inject_dropped(relay(), &data), DropReason::QueueFull);
+    let sent = bench.take();
+    assert_eq!(sent.len(), 1);
+    let reply = echo_reply(sent[0].datagram().1);
+    assert_eq!(bench.inject(relay(), &reply), Inbound::Consumed);
+    assert_eq!(bench.take().len(), 8);
+    assert_eq!(bench.client.counters().delivered, 8);
+}
+
 //= C-RX-10, SEC-05: a flood of strangers is tested at a limited rate and in bounded memory
 #[test]
 fn rule_6_is_limited() {
@@ -261,6 +283,25 @@ fn a_flow_in_one_direction_gets_a_bubble_now_and_then() {
         .map(|(at, _)| at.round())
         .collect();
     assert_eq!(bubbles, [20.0, 40.0, 60.0, 80.0, 100.0]);
+}
+
+/// Its relay sends nothing to a client that was silent for 30 s.
+//= C-RX-11: so does the relay of a native host that talks while we are silent
+#[test]
+fn a_flow_in_one_direction_through_a_relay_gets_a_bubble_now_and_then() {
+    let mut bench = Bench::quiet();
+    bench.befriend_native();
+    let start = bench.now;
+    for _ in 0..1000 {
+        bench.wait_s(0.1);
+        let data = udp(NATIVE, bench.own(), b"stream");
+        assert_eq!(bench.inject(relay(), &data), delivered(&data));
+    }
+    let sent = bench.take_since(start);
+    assert!(sent.iter().all(|(_, sent)| sent.is_to(relay()) && sent.is_bubble()));
+    assert!(sent.iter().all(|(_, sent)| sent.parsed().ipv6.destination() == NATIVE));
+    let times: Vec<_> = sent.iter().map(|(at, _)| at.round()).collect();
+    assert_eq!(times, [20.0, 40.0, 60.0, 80.0, 100.0]);
 }
 
 //= C-RX-12: an origin indication from elsewhere is ignored
@@ -343,8 +384,7 @@ fn impossible_sources_are_dropped() {
     assert_eq!(reason, DropReason::UnexpectedEncapsulation);
 }
 
-//= C-RX-15: a relay's bubble is answered to the origin, addresses swapped
-//= C-PING-01: whether its source is link-local or global
+//= C-RX-15: a relay's bubble, from whatever source, is answered to the origin, addresses swapped
 #[test]
 fn a_relays_bubble_is_answered_to_the_origin() {
     let mut bench = Bench::qualified();
@@ -405,6 +445,20 @@ fn routing_headers_are_dropped() {
             let packet = packet(peer_address(), own, first, 64, &behind);
             assert_eq!(bench.inject_dropped(peer().mapped, &packet), DropReason::RoutingHeader);
         }
+    }
+}
+
+//= C-RX-13, C-RX-17: nor does anything hide behind more extension headers than are looked at
+#[test]
+fn endless_extension_headers_are_dropped() {
+    let mut bench = Bench::qualified();
+    bench.befriend(&peer());
+    for count in 8..12 {
+        let options = [60, 0, 1, 4, 0, 0, 0, 0].repeat(count);
+        let last = [43, 0, 1, 4, 0, 0, 0, 0];
+        let bytes = [&options[..], &last, &[17, 2, 0, 1, 0, 0, 0, 0], &[0; 16]].concat();
+        let hidden = packet(peer_address(), bench.own(), 60, 64, &bytes);
+        assert_eq!(bench.inject_dropped(peer().mapped, &hidden), DropReason::ExtensionHeaders);
     }
 }
 
@@ -473,7 +527,7 @@ fn a_trusted_active_peer_survives_a_flood() {
     let own = bench.own();
     for number in 0..200_000u32 {
         let octets = number.to_be_bytes();
-        let host = Ipv4Addr::new(192, 0, 2, octets[1]);
+        let host = Ipv4Addr::new(192, 0, 2, octets[3]);
         let mapped = core::net::SocketAddrV4::new(host, 1024 + (number % 60_000) as u16);
         let flags = Flags((number >> 8) as u16 & 0x3cff);
         let stranger = TeredoAddress { mapped, flags, ..peer() };

@@ -1,0 +1,71 @@
+//! What a flood of strangers may not do: fill the peer list, take the room of our own packets, or
+//! end a search of ours.
+
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+
+use teredo_proto::client::Config;
+use teredo_proto::{DropReason, Inbound, Outbound, Role};
+use teredo_wire::TeredoAddress;
+
+use crate::bytes::{bubble, indirect_bubble, packet, udp};
+use crate::harness::{Bench, NATIVE, config, peer, peer_address, relay, server};
+
+//= SEC-04: one host that pings from very many addresses of its own does not fill the peer list
+#[test]
+fn one_host_cannot_fill_the_peer_list() {
+    let mut bench = Bench::qualified_with(Config { peers_max: 1_000, ..config() });
+    let own = bench.own();
+    for port in 1024..4096 {
+        let mapped = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 66), port);
+        let source = TeredoAddress { mapped, ..peer() }.to_ipv6();
+        // The stack answers, so we seem to want this peer.
+        if let Inbound::Deliver(_) = bench.inject(mapped, &udp(source, own, b"ping")) {
+            assert_eq!(bench.route(source), Some(mapped));
+        }
+    }
+    assert!(bench.client.counters().dropped(DropReason::RateLimit) > 2_900);
+    assert_eq!(bench.send(&udp(own, peer_address(), b"x")), Outbound::Queued);
+    // The host itself is not locked out for good, nor is anybody else.
+    bench.wait_s(1.0);
+    for host in [66, 67] {
+        let mapped = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, host), 9999);
+        let source = TeredoAddress { mapped, ..peer() }.to_ipv6();
+        assert!(matches!(bench.inject(mapped, &udp(source, own, b"x")), Inbound::Deliver(_)));
+    }
+}
+
+//= SEC-04: indirect bubbles past the limit of answers leave no entry that would displace another
+#[test]
+fn indirect_bubbles_past_the_limit_do_not_displace_a_search() {
+    let mut bench = Bench::qualified_with(Config { peers_max: 500, ..config() });
+    let own = bench.own();
+    let waiting = udp(own, peer_address(), b"waiting");
+    assert_eq!(bench.send(&waiting), Outbound::Queued);
+    for number in 0..5_000 {
+        let mapped = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 66), 1024 + number);
+        let stranger = TeredoAddress { mapped, ..peer() }.to_ipv6();
+        let _ = bench.inject(server(), &indirect_bubble(mapped, stranger, own));
+    }
+    bench.take();
+    assert_eq!(bench.inject(peer().mapped, &bubble(peer_address(), own)), Inbound::Consumed);
+    assert_eq!(bench.take()[0].datagram(), (peer().mapped, &waiting[..]));
+}
+
+//= C-TX-15: what strangers have us hold does not take the room of what our stack sends
+#[test]
+fn strangers_do_not_take_the_room_of_our_own_packets() {
+    let mut bench = Bench::qualified();
+    let own = bench.own();
+    for second in 0..7 {
+        for number in 0..40 {
+            let host = Ipv6Addr::from_bits(NATIVE.to_bits() + 1000 * (second + 1) + number);
+            for _ in 0..8 {
+                let _ = bench.inject(relay(), &packet(host, own, 17, 64, &[0; 1240]));
+            }
+        }
+        bench.wait_s(1.0);
+        bench.take();
+    }
+    assert!(bench.client.counters().dropped(DropReason::QueueFull) > 0, "no flood");
+    assert_eq!(bench.send(&udp(own, NATIVE, &[0; 1200])), Outbound::Queued);
+}
