@@ -16,6 +16,16 @@ pub fn now_ns() -> u64 {
     now.tv_sec.unsigned_abs() * NANOSECONDS_PER_SECOND + now.tv_nsec.unsigned_abs()
 }
 
+/// Nanoseconds between 1970-01-01 and the moment at which the monotonic clock, which stands still
+/// while the machine sleeps, began: what turns the kernel's time stamps into dates.
+pub fn monotonic_origin_ns() -> i64 {
+    let nanoseconds = |clock| {
+        let now = clock_gettime(clock);
+        now.tv_sec.saturating_mul(NANOSECONDS_PER_SECOND.cast_signed()).saturating_add(now.tv_nsec)
+    };
+    nanoseconds(ClockId::Realtime).saturating_sub(nanoseconds(ClockId::Monotonic))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -37,8 +37,8 @@ impl Signal {
 /// A descriptor that becomes readable when one of a set of signals arrives.
 ///
 /// The signals stay blocked for the calling thread and the threads it starts, also after this value
-/// is dropped: make it first thing in `main`. A child started by [`std::process::Command`] begins
-/// with nothing blocked.
+/// is dropped: make it first thing in `main`. A child started by [`std::process::Command`] inherits
+/// that, unless [`NetNamespace::command`](crate::ns::NetNamespace::command) starts it.
 #[derive(Debug)]
 pub struct Signals {
     fd: OwnedFd,
@@ -95,6 +95,35 @@ impl AsFd for Signals {
     }
 }
 
+/// Runs `work` with every signal blocked in the calling thread. Threads that `work` starts keep
+/// them blocked for good: in somebody else's process, a library's threads must take no signal.
+pub fn with_all_blocked<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: all zeros is valid storage for two `sigset_t`; `sigfillset` then makes one a set.
+    let (mut all, mut old): (libc::sigset_t, libc::sigset_t) =
+        unsafe { (mem::zeroed(), mem::zeroed()) };
+    // SAFETY: both are live signal sets, the second one writable.
+    let errno = unsafe {
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut old)
+    };
+    let restore = Restore((errno == 0).then_some(old));
+    let result = work();
+    drop(restore);
+    result
+}
+
+/// Puts the signal mask back, also when what was run panics.
+struct Restore(Option<libc::sigset_t>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        if let Some(old) = &self.0 {
+            // SAFETY: `old` is the mask that this thread had; a null set to fill is allowed.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, old, ptr::null_mut()) };
+        }
+    }
+}
+
 /// A signal that has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caught {
@@ -108,6 +137,19 @@ pub struct Caught {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn blocked() -> String {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        status.lines().find(|line| line.starts_with("SigBlk:")).unwrap().to_owned()
+    }
+
+    #[test]
+    fn threads_started_inside_keep_signals_blocked() {
+        let before = blocked();
+        let inside = with_all_blocked(|| std::thread::spawn(blocked)).join().unwrap();
+        assert_ne!(inside, before);
+        assert_eq!(blocked(), before);
+    }
 
     #[test]
     fn a_signal_is_read_instead_of_ending_the_process() {

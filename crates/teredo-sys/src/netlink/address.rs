@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, CacheInfo,
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol, CacheInfo,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -57,6 +57,31 @@ pub struct AddressEntry {
     pub tentative: bool,
     /// Not to be chosen for new connections.
     pub deprecated: bool,
+    /// Duplicate address detection has found another host with it.
+    pub duplicate: bool,
+    /// How long it is still good for.
+    pub lifetime: Lifetime,
+    /// How it came to be.
+    pub origin: AddressOrigin,
+    /// A privacy address (RFC 8981), with a random end.
+    pub temporary: bool,
+    /// When it was made, in hundredths of a second since boot, time asleep not counted.
+    pub created_cs: u32,
+    /// When it was last set, on the same clock.
+    pub updated_cs: u32,
+}
+
+/// Who has put an address on an interface, as far as the kernel tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressOrigin {
+    /// A program or a person.
+    Program,
+    /// The kernel, on the loopback interface.
+    Loopback,
+    /// The kernel, after a router advertisement.
+    RouterAdvertisement,
+    /// The kernel, of itself, on every link.
+    LinkLocal,
 }
 
 /// How far an address reaches.
@@ -148,8 +173,13 @@ fn entry(message: RouteNetlinkMessage) -> Option<AddressEntry> {
     let RouteNetlinkMessage::NewAddress(message) = message else { return None };
     let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
     let (mut local, mut address) = (None, None);
+    let mut cache = CacheInfo::default();
+    let mut origin = AddressOrigin::Program;
+    (cache.ifa_preferred, cache.ifa_valid) = (u32::MAX, u32::MAX);
     for attribute in message.attributes {
         match attribute {
+            AddressAttribute::CacheInfo(info) => cache = info,
+            AddressAttribute::Protocol(protocol) => origin = protocol.into(),
             AddressAttribute::Local(ip) => local = Some(ip),
             AddressAttribute::Address(ip) => address = Some(ip),
             AddressAttribute::Flags(all) => flags = all,
@@ -164,7 +194,26 @@ fn entry(message: RouteNetlinkMessage) -> Option<AddressEntry> {
         scope: message.header.scope.into(),
         tentative: flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
         deprecated: flags.contains(AddressFlags::Deprecated),
+        duplicate: flags.contains(AddressFlags::Dadfailed),
+        lifetime: Lifetime { preferred_s: cache.ifa_preferred, valid_s: cache.ifa_valid },
+        origin,
+        // The same bit says "secondary" of an IPv4 address.
+        temporary: message.header.family == AddressFamily::Inet6
+            && flags.contains(AddressFlags::Secondary),
+        created_cs: cache.cstamp,
+        updated_cs: cache.tstamp,
     })
+}
+
+impl From<AddressProtocol> for AddressOrigin {
+    fn from(protocol: AddressProtocol) -> Self {
+        match protocol {
+            AddressProtocol::Loopback => Self::Loopback,
+            AddressProtocol::RouterAnnouncement => Self::RouterAdvertisement,
+            AddressProtocol::LinkLocal => Self::LinkLocal,
+            _ => Self::Program,
+        }
+    }
 }
 
 impl From<netlink_packet_route::address::AddressScope> for AddressScope {

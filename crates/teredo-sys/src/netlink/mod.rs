@@ -20,7 +20,8 @@ use netlink_packet_core::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-pub use self::address::{AddressEntry, AddressScope, InterfaceAddress, Lifetime};
+pub use self::address::{AddressEntry, AddressOrigin, AddressScope, InterfaceAddress, Lifetime};
+pub use self::link::{LinkCounters, LinkEntry, LinkState};
 pub use self::monitor::Monitor;
 pub use self::route::{InstalledRoute, ROUTE_PROTOCOL, Route};
 use crate::caps::Capability;

@@ -8,13 +8,9 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use super::RECEIVE_BYTES;
 use crate::error::Context;
 
-/// Links too: the kernel does not tell of the IPv4 routes that go away with one.
-const GROUPS: u32 = (libc::RTMGRP_LINK
-    | libc::RTMGRP_IPV4_IFADDR
-    | libc::RTMGRP_IPV4_ROUTE
-    | libc::RTMGRP_IPV6_IFADDR
-    | libc::RTMGRP_IPV6_ROUTE)
-    .cast_unsigned();
+/// Links too: the kernel does not tell of the IPv4 addresses and routes that go away with one.
+const ADDRESSES: i32 = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
+const ROUTES: i32 = libc::RTMGRP_IPV4_ROUTE | libc::RTMGRP_IPV6_ROUTE;
 
 /// Becomes readable when a link, an address or a route has changed, by whomever.
 ///
@@ -27,7 +23,17 @@ pub struct Monitor {
 impl Monitor {
     /// Listens in the network namespace of the calling thread, from now on.
     pub fn open() -> io::Result<Self> {
-        let socket = open().context(|| "listening for changes by netlink".to_owned())?;
+        Self::open_groups(ADDRESSES | ROUTES)
+    }
+
+    /// As [`open`](Self::open), but deaf to routes, which change a thousand times as often where a
+    /// routing daemon runs.
+    pub fn open_without_routes() -> io::Result<Self> {
+        Self::open_groups(ADDRESSES)
+    }
+
+    fn open_groups(groups: i32) -> io::Result<Self> {
+        let socket = open(groups).context(|| "listening for changes by netlink".to_owned())?;
         Ok(Self { socket, buffer: Vec::with_capacity(RECEIVE_BYTES) })
     }
 
@@ -58,9 +64,9 @@ impl AsFd for Monitor {
     }
 }
 
-fn open() -> io::Result<Socket> {
+fn open(groups: i32) -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.set_non_blocking(true)?;
-    socket.bind(&SocketAddr::new(0, GROUPS))?;
+    socket.bind(&SocketAddr::new(0, groups.cast_unsigned()))?;
     Ok(socket)
 }
