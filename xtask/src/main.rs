@@ -7,6 +7,7 @@
 
 mod bench;
 mod conformance;
+mod dist;
 mod floors;
 mod licences;
 mod lint;
@@ -39,6 +40,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Check the licences of all dependencies
     Licenses,
+    /// Put together the C library: shared, static, headers, pkg-config
+    Dist(dist::Arguments),
     /// Long runs by name; without a name, list them
     Soak(soak::Arguments),
 }
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Licenses => licences::run(),
+        Command::Dist(arguments) => dist::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
     };
     finish(done.map(|()| ExitCode::SUCCESS))
