@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -69,6 +69,8 @@ pub(super) struct Role {
     /// When it was about to be started.
     pub(super) started: Instant,
     last_words: Arc<Mutex<VecDeque<String>>>,
+    /// Keeps the last words.
+    listener: Option<JoinHandle<()>>,
 }
 
 impl Role {
@@ -106,11 +108,10 @@ impl Role {
         if let Some(stdout) = child.stdout.take() {
             spawn_reader(move || read_facts(stdout, host, &notes))?;
         }
-        if let Some(stderr) = child.stderr.take() {
-            let last_words = Arc::clone(&last_words);
-            spawn_reader(move || read_words(stderr, host, &last_words, is_verbose))?;
-        }
-        Ok(Self { child, started, last_words })
+        let kept = Arc::clone(&last_words);
+        let listen = |stderr| spawn_reader(move || read_words(stderr, host, &kept, is_verbose));
+        let listener = child.stderr.take().map(listen).transpose()?;
+        Ok(Self { child, started, last_words, listener })
     }
 
     /// Its process, as everybody in the lab sees it.
@@ -124,15 +125,19 @@ impl Role {
         lines.iter().map(String::as_str).collect::<Vec<_>>().join(" | ")
     }
 
-    /// How it has ended; waits until it has.
+    /// How it has ended; waits until it has, and until its last words have been heard.
     pub(super) fn end(&mut self) -> std::io::Result<ExitStatus> {
-        self.child.wait()
+        let status = self.child.wait();
+        if let Some(listener) = self.listener.take() {
+            // It cannot have panicked in a way that matters now.
+            let _ = listener.join();
+        }
+        status
     }
 }
 
-fn spawn_reader(read: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
-    thread::Builder::new().name("reader".into()).spawn(read).context("cannot start a thread")?;
-    Ok(())
+fn spawn_reader(read: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    thread::Builder::new().name("reader".into()).spawn(read).context("cannot start a thread")
 }
 
 fn read_facts(output: impl Read, host: Host, notes: &Sender<Note>) {

@@ -214,7 +214,7 @@ impl<'a> Show<'a> {
                 let end = end.map(|status| format!("has ended ({status})")).unwrap_or_default();
                 return Err(self.blame(host, &end));
             }
-            Note::Fact(host, at, fact) if Host::CLIENTS.contains(&host) => {
+            Note::Fact(host, at, fact) if fact.event == "state" => {
                 let started = self.roles[host.index()].as_ref().map(|role| role.started);
                 let result = self.results.client_mut(host);
                 result.update(&fact);
@@ -244,7 +244,8 @@ impl<'a> Show<'a> {
     /// What to tell when a role does not do what it should.
     fn blame(&self, host: Host, what: &str) -> anyhow::Error {
         let words = self.roles[host.index()].as_ref().map(Role::last_words).unwrap_or_default();
-        anyhow!("{} {what}: {words}", host.name())
+        let words = if words.is_empty() { words } else { format!(": {words}") };
+        anyhow!("{} {what}{words}", host.name())
     }
 
     fn expect_qualified(&self, client: Host) -> Result<(), Failure> {
