@@ -24,11 +24,6 @@ impl Instant {
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
-
-    /// The moment `duration` before this one, or the origin.
-    pub fn before(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(nanos(duration)))
-    }
 }
 
 impl Add<Duration> for Instant {

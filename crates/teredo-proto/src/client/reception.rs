@@ -325,11 +325,13 @@ impl Client {
     /// Delivers what was held and came from the endpoint that is now proven.
     fn release(&mut self, id: PeerId, proven: SocketAddrV4) {
         while let Some((from, packet)) = self.peers[id].held.pop(&mut self.held) {
-            let item = Item::Delivery { packet };
-            if from == proven && self.outbox.push_kept(&mut self.queued, item).is_ok() {
-                self.counters.delivered += 1;
-            } else {
+            if from != proven {
                 self.counters.count_drop(DropReason::UnprovenPeer);
+                continue;
+            }
+            match self.outbox.push_kept(&mut self.queued, Item::Delivery { packet }) {
+                Ok(_) => self.counters.delivered += 1,
+                Err(_) => self.counters.count_drop(DropReason::QueueFull),
             }
         }
     }
