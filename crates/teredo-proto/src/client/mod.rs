@@ -105,7 +105,7 @@ pub struct Client {
     answers: AnswerLimits,
     /// Entries made for native sources that nobody here has written to.
     strangers: TokenBucket,
-    /// Entries made for Teredo sources that came by themselves, by their IPv4 addresses.
+    /// Entries made for sources that came by themselves, by the IPv4 addresses they came from.
     newcomers: BucketSketch,
     /// ICMPv6 errors to the stack.
     errors: TokenBucket,
@@ -291,11 +291,12 @@ const PEERS_MAX: usize = 16_384;
 
 /// Entries made for unsolicited native sources, on average and at once: each costs an echo request
 /// through the server (protocol section 8.2, flooding of the peer list).
-const STRANGERS_PER_S: u32 = 20;
-const STRANGERS_BURST: u32 = 40;
+const STRANGERS_PER_S: u32 = 100;
+const STRANGERS_BURST: u32 = 200;
 
-/// Entries made for Teredo sources at one IPv4 address: many peers behind one carrier NAT may turn up
-/// at once, but one host alone cannot fill the peer list with addresses of its own.
+/// Entries made for sources at one IPv4 address: many peers behind one carrier NAT or relay may turn
+/// up at once, but one host alone can neither fill the peer list with addresses of its own nor take
+/// the share of all others.
 const NEWCOMERS: Rate = Rate { per_s: 16, burst: 64 };
 /// Cells in each row of that limit, 16 KiB in all: several times the hosts that are at it when
 /// their peers fill the list.

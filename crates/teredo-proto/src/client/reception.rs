@@ -1,6 +1,6 @@
 //! What may come in (RFC 4380 section 5.2.3). Rule numbers are those of the RFC.
 
-use core::net::{Ipv6Addr, SocketAddrV4};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 
 use teredo_wire::address::is_link_local;
@@ -277,7 +277,9 @@ impl Client {
         }
         let id = match known {
             Some(id) => id,
-            None if !self.strangers.take(now) => return Err(DropReason::RateLimit),
+            None if !self.admits_stranger(now, *accepted.from.ip()) => {
+                return Err(DropReason::RateLimit);
+            }
             None => self.add_peer(now, accepted.source)?,
         };
         let held = self.peers[id].held.push(&mut self.held, accepted.from, packet.bytes());
@@ -290,6 +292,12 @@ impl Client {
             self.peers.set_deadline(id, Some(now + HOLD));
         }
         Ok(Inbound::Consumed)
+    }
+
+    /// Whether one more native source may be tested. Who floods uses up the share of one IPv4
+    /// address and not everybody's.
+    fn admits_stranger(&mut self, now: Instant, observed: Ipv4Addr) -> bool {
+        self.newcomers.take(now, observed.to_bits()) && self.strangers.take(now)
     }
 
     /// Something proved that `endpoint` leads to the peer: what waited for that goes its way.
