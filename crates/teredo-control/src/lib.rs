@@ -15,15 +15,16 @@
 //! Limits, all of them named constants: message length, clients altogether and of one user, accepts
 //! in a row, commands that wait for the daemon, and time for everything that waits.
 #![forbid(unsafe_code)]
-#![allow(dead_code, reason = "the server follows")]
 
 mod client;
 mod connect;
 mod link;
 mod page;
 mod runtime;
+pub mod server;
 mod status;
 mod subscription;
+pub mod testing;
 pub mod varlink;
 
 pub use client::{Client, Error};

@@ -37,11 +37,6 @@ impl RuntimeDir {
     pub fn control_socket(&self) -> PathBuf {
         self.path.join("control")
     }
-
-    /// What a running daemon holds a lock on.
-    pub(crate) fn lock_file(&self) -> PathBuf {
-        self.path.join("lock")
-    }
 }
 
 const DEFAULT: &str = "/run/teredo";

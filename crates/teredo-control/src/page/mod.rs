@@ -6,4 +6,5 @@ mod word;
 
 pub use reader::PortReader;
 pub use request::NotReady;
+pub(crate) use request::send;
 pub use word::Word;

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
+use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketType, recvmsg, sendmsg,
@@ -86,10 +87,11 @@ fn receive(socket: &OwnedFd, deadline: Instant) -> Result<OwnedFd, NotReady> {
         let mut bytes = [IoSliceMut::new(&mut byte)];
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
         match recvmsg(socket, &mut bytes, &mut control, flags) {
+            // The daemon, or whoever it is, has ended.
+            Ok(message) if message.bytes == 0 => return Err(NotReady::NotRunning),
+            Err(Errno::CONNRESET) => return Err(NotReady::NotRunning),
             Ok(_) => {}
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => continue,
-            // The daemon, or whoever it is, has hung up.
-            Err(rustix::io::Errno::CONNRESET) => return Err(NotReady::Invalid),
+            Err(Errno::AGAIN | Errno::INTR) => continue,
             Err(error) => return Err(NotReady::System(error.kind())),
         }
         // There is room for one descriptor; the kernel closes any more.

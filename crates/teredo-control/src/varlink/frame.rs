@@ -44,9 +44,14 @@ impl Frames {
         Ok(Some(&self.bytes[start..start + end]))
     }
 
+    /// How much has come in and not been handed out, in bytes.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.taken
+    }
+
     /// Whether nothing is left, not even a piece of a message.
     pub fn is_empty(&self) -> bool {
-        self.bytes.len() == self.taken
+        self.len() == 0
     }
 }
 
