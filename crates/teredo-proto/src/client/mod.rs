@@ -294,16 +294,16 @@ const PEERS_MAX: usize = 16_384;
 const STRANGERS_PER_S: u32 = 100;
 const STRANGERS_BURST: u32 = 200;
 
-/// Entries made for sources at one IPv4 address: many peers behind one carrier NAT or relay may turn
-/// up at once, but one host alone can neither fill the peer list with addresses of its own nor take
-/// the share of all others.
+/// Entries made for sources at one IPv4 address: many peers behind one carrier NAT or relay may
+/// turn up at once, but one host alone can neither fill the peer list with addresses of its own nor
+/// take the share of all others.
 const NEWCOMERS: Rate = Rate { per_s: 16, burst: 64 };
 /// Cells in each row of that limit, 16 KiB in all: several times the hosts that are at it when
 /// their peers fill the list.
 const NEWCOMER_CELLS: usize = 1 << 10;
 
-/// Bytes of the stack's packets that wait for all peers at most, so that a scan of the address space
-/// cannot take memory.
+/// Bytes of the stack's packets that wait for all peers at most, so that a scan of the address
+/// space cannot take memory.
 const QUEUED_BYTES_MAX: usize = 1 << 20;
 /// Bytes of strangers' packets that wait at most: apart, so that they take no room from ours.
 const HELD_BYTES_MAX: usize = 1 << 18;

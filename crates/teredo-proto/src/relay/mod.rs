@@ -212,9 +212,9 @@ fn with_own(config: &Config, mut filter: Ipv4Filter) -> Ipv4Filter {
     filter
 }
 
-/// Bytes that wait for all clients together at most: two full packets for each client that is sought
-/// when new ones come as fast as they may, so that those of a scan do not leave the others without
-/// room.
+/// Bytes that wait for all clients together at most: four full packets for each client that is
+/// sought when new ones come as fast as they may, so that those of a scan do not leave the others
+/// without room.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
 /// ICMPv6 errors in a second and at once (RFC 4443 section 2.4 (f) asks for a limit).
 const ERRORS_PER_S: u32 = 10;
