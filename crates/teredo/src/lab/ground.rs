@@ -1,6 +1,6 @@
 //! The ground that the lab stands on: namespaces without root, hosts with an uplink each.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -129,6 +129,13 @@ fn explain(error: io::Error) -> anyhow::Error {
     if !is_refused {
         return error;
     }
+    let device = File::options().read(true).write(true).open(TUN_DEVICE);
+    if device.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+        return error.context(format!(
+            "ordinary users may not open {TUN_DEVICE} here; run the lab as root, or allow it with: \
+             chmod 666 {TUN_DEVICE}"
+        ));
+    }
     let obstacle = OBSTACLES.iter().find(|(setting, bad, _)| {
         let path = format!("/proc/sys/{}", setting.replace('.', "/"));
         fs::read_to_string(path).is_ok_and(|value| value.trim() == *bad)
@@ -143,6 +150,8 @@ fn explain(error: io::Error) -> anyhow::Error {
             .to_owned(),
     })
 }
+
+const TUN_DEVICE: &str = "/dev/net/tun";
 
 /// Settings that forbid namespaces to ordinary users: the value that does, and one that does not.
 const OBSTACLES: [(&str, &str, &str); 3] = [
