@@ -44,7 +44,7 @@ impl BubbleBudget {
     /// Whether the attempts of the current window are used up.
     pub(crate) fn is_exhausted(&self, now: Instant) -> bool {
         let oldest = self.attempts.nth_last(ATTEMPTS_MAX);
-        oldest.is_some_and(|sent| now < sent + ATTEMPTS_WINDOW)
+        oldest.is_some_and(|sent| now.since(sent) < ATTEMPTS_WINDOW)
     }
 
     /// Something other than an attempt went directly to the peer.

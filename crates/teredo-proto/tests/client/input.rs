@@ -209,6 +209,16 @@ fn any_times() {
     }
 }
 
+//= SEC-09: a search ends at the end of time too
+#[test]
+fn a_search_at_the_end_of_time_ends() {
+    let mut bench = Bench::quiet();
+    let packet = udp(bench.own(), peer_address(), b"x");
+    assert_eq!(bench.send(&packet), Outbound::Queued);
+    bench.client.handle_timeout(Instant::from_nanos(u64::MAX));
+    assert!(bench.take().len() < 20);
+}
+
 /// The same seed and the same input give the same output, byte for byte (invariant I8).
 #[test]
 fn the_same_input_gives_the_same_output() {
