@@ -14,6 +14,7 @@
 //! # Ok::<(), teredo_control::server::StartError>(())
 //! ```
 
+mod clients;
 mod command;
 mod connection;
 mod directory;

@@ -1,6 +1,5 @@
 //! The server's thread.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use teredo_sys::unix::{Peer, peer, peer_groups};
 use crate::connect::ROOT;
 use crate::page;
 use crate::server::Config;
+use crate::server::clients::Clients;
 use crate::server::command::{Commands, Responder};
 use crate::server::connection::{Answer, Connection, Finished, Service};
 use crate::server::inbox::{Inbox, Waiting};
@@ -48,11 +48,9 @@ pub(super) struct Worker {
     calls: Listener,
     page: Arc<OwnedPage>,
     desk: Desk,
-    /// In the order in which they came.
-    clients: BTreeMap<u64, Connection>,
+    clients: Clients,
     next_client: u64,
     checked_at: Instant,
-    config: Config,
     inbox: Arc<Inbox<ToWorker>>,
 }
 
@@ -76,20 +74,9 @@ impl Worker {
             inbox: Arc::clone(&inbox),
             group: config.group,
         };
-        let (clients, next_client) = (BTreeMap::new(), FIRST_CLIENT);
+        let (clients, next_client) = (Clients::new(config), FIRST_CLIENT);
         let checked_at = Instant::now();
-        Ok(Self {
-            poller,
-            pages,
-            calls,
-            page,
-            desk,
-            clients,
-            next_client,
-            checked_at,
-            config,
-            inbox,
-        })
+        Ok(Self { poller, pages, calls, page, desk, clients, next_client, checked_at, inbox })
     }
 
     /// Serves until it is told to stop. Sockets close when this value is dropped.
@@ -130,7 +117,7 @@ impl Worker {
         if let Some(status) = news.status {
             self.desk.message = Reply::status(&status, true).into();
             self.desk.status = status;
-            let clients: Vec<u64> = self.clients.keys().copied().collect();
+            let clients: Vec<u64> = self.clients.iter().map(|client| client.token).collect();
             for client in clients {
                 self.with_client(client, |client, desk| client.status_changed(desk));
             }
@@ -163,7 +150,7 @@ impl Worker {
         token: u64,
         body: impl FnOnce(&mut Connection, &mut Desk) -> Result<(), Finished>,
     ) {
-        let Some(client) = self.clients.get_mut(&token) else { return };
+        let Some(client) = self.clients.get_mut(token) else { return };
         let mut result = body(client, &mut self.desk);
         let interest = client.interest();
         if result.is_ok() && interest != client.watched {
@@ -171,7 +158,7 @@ impl Worker {
             result = self.poller.modify(&*client, token, interest).map_err(|_| Finished);
         }
         if result.is_err() {
-            self.clients.remove(&token);
+            self.clients.remove(token);
         }
     }
 
@@ -187,7 +174,7 @@ impl Worker {
         for _ in 0..ACCEPTS_MAX {
             let Some(socket) = self.calls.accept(&self.poller) else { return };
             let Ok(peer) = peer(&socket) else { continue };
-            if self.is_full_for(peer.user) {
+            if self.clients.is_full_for(peer.user) {
                 let refusal = Reply::failure(&CallError::TooManyClients);
                 // There is room for it in a new connection, or its peer has gone.
                 let _ = send(&socket, &refusal, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
@@ -198,25 +185,15 @@ impl Worker {
             let token = self.next_client;
             if self.poller.add(&socket, token, Interest::Read).is_ok() {
                 self.next_client += 1;
-                self.clients.insert(token, Connection::new(token, socket, peer));
+                self.clients.insert(Connection::new(token, socket, peer));
             }
         }
-    }
-
-    fn is_full_for(&self, user: u32) -> bool {
-        let of_user = self.clients.values().filter(|client| client.peer.user == user).count();
-        let of_others = self.clients.values().filter(|client| client.peer.user != ROOT).count();
-        // The part that is kept for root, who may be the only one to put things right.
-        let for_others = self.config.clients_max - self.config.clients_max / 4;
-        of_user >= self.config.clients_per_user_max
-            || self.clients.len() >= self.config.clients_max
-            || (user != ROOT && of_others >= for_others)
     }
 
     /// How long to wait for events at most.
     fn timeout(&self) -> Option<Duration> {
         let pause = self.pages.paused_at.or(self.calls.paused_at).map(|_| PAUSE);
-        let check = self.clients.values().any(Connection::is_expected_to_speak);
+        let check = self.clients.iter().any(Connection::is_expected_to_speak);
         pause.or_else(|| check.then_some(CHECK_INTERVAL))
     }
 
@@ -225,9 +202,12 @@ impl Worker {
         self.calls.resume(&self.poller);
         if self.checked_at.elapsed() >= CHECK_INTERVAL {
             self.checked_at = Instant::now();
-            self.clients.retain(|_, client| {
-                !client.is_expected_to_speak() || client.heard_at.elapsed() < SILENCE_MAX
+            let silent = self.clients.iter().filter(|client| {
+                client.is_expected_to_speak() && client.heard_at.elapsed() >= SILENCE_MAX
             });
+            for client in silent.map(|client| client.token).collect::<Vec<_>>() {
+                self.clients.remove(client);
+            }
         }
     }
 }

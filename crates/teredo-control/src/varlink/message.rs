@@ -189,7 +189,8 @@ fn settings(parameters: Map<String, Value>) -> Result<Settings, CallError> {
     if settings.refresh_interval_s == Some(0) {
         return Err(invalid("refresh_interval_s"));
     }
-    if settings.server_name.as_ref().is_some_and(|name| name.is_empty()) {
+    let fits = |name: &String| (1..=SERVER_NAME_LEN_MAX).contains(&name.len());
+    if !settings.server_name.as_ref().is_none_or(fits) {
         return Err(invalid("server_name"));
     }
     if settings.reset.iter().any(|&name| settings.names(name)) {
@@ -213,3 +214,6 @@ where
 fn is_false(flag: &bool) -> bool {
     !flag
 }
+
+/// The longest domain name (RFC 1035 section 2.3.4).
+const SERVER_NAME_LEN_MAX: usize = 253;
