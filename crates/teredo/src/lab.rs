@@ -154,12 +154,7 @@ fn play(
     Ok(exit)
 }
 
-fn tell_end(
-    args: &Args,
-    show: &mut Show<'_>,
-    outcome: &Result<Exit, Failure>,
-    totals: &Totals,
-) {
+fn tell_end(args: &Args, show: &mut Show<'_>, outcome: &Result<Exit, Failure>, totals: &Totals) {
     show.story.clear();
     if tracing::enabled!(tracing::Level::DEBUG) {
         show.story.drops(totals);

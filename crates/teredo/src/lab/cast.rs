@@ -74,8 +74,8 @@ pub(super) struct Role {
 }
 
 impl Role {
-    /// Starts `program` on `host`. What it prints comes as [`Note`]s; what it says on standard error
-    /// is kept, and passed on if `is_verbose`.
+    /// Starts `program` on `host`. What it prints comes as [`Note`]s; what it says on standard
+    /// error is kept, and passed on if `is_verbose`.
     ///
     /// It is killed when the calling thread ends.
     pub(super) fn start<S: AsRef<OsStr>>(

@@ -14,8 +14,8 @@ use teredo_sys::{mount, sysctl};
 
 use super::place::{Host, WIRE_MTU};
 
-/// Leaves the host: a user namespace unless we are root anyway, then a process-id namespace in which
-/// the child does everything. To be called while there is one thread.
+/// Leaves the host: a user namespace unless we are root anyway, then a process-id namespace in
+/// which the child does everything. To be called while there is one thread.
 pub(super) fn leave() -> anyhow::Result<Forked> {
     let needed = [Capability::SysAdmin, Capability::NetAdmin, Capability::NetRaw];
     if !needed.into_iter().all(Capability::is_effective) {
@@ -142,8 +142,8 @@ fn explain(error: io::Error) -> anyhow::Error {
     });
     error.context(match obstacle {
         Some((setting, _, good)) => format!(
-            "this system does not let ordinary users have namespaces; run the lab as root, or allow \
-             it with: sysctl -w {setting}={good}"
+            "this system does not let ordinary users have namespaces; run the lab as root, or \
+             allow it with: sysctl -w {setting}={good}"
         ),
         None => "this system does not let the lab have namespaces and TUN devices of its own; run \
                  it as root, and in a container with CAP_SYS_ADMIN, CAP_NET_ADMIN and /dev/net/tun"

@@ -1,4 +1,5 @@
-//! The routers between the lab's hosts: who has an address, and what the way there does to a packet.
+//! The routers between the lab's hosts: who has an address, and what the way there does to a
+//! packet.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -121,8 +121,8 @@ impl<'a> Show<'a> {
         Ok(())
     }
 
-    /// Waits until the clients know what NATs they are behind, which takes the answer of the server's
-    /// secondary address.
+    /// Waits until the clients know what NATs they are behind, which takes the answer of the
+    /// server's secondary address.
     fn settle(&mut self) -> Result<(), Failure> {
         let deadline = Instant::now() + SETTLED_MAX + self.round_trips(2);
         self.wait(deadline, |show| {
@@ -255,8 +255,9 @@ impl<'a> Show<'a> {
         let name = client.name();
         let error = match self.reasons[client.index()].as_deref() {
             Some("symmetric-nat") => anyhow!(
-                "{name} is behind a symmetric NAT, which gives it another port for each destination; \
-                 getting through those takes the extensions of RFC 6081, which are not there yet"
+                "{name} is behind a symmetric NAT, which gives it another port for each \
+                 destination; getting through those takes the extensions of RFC 6081, which are not \
+                 there yet"
             ),
             Some(reason) => anyhow!("{name} did not qualify: {reason}"),
             None => anyhow!("{name} did not qualify in time"),
@@ -316,6 +317,6 @@ const READY_MAX: Duration = Duration::from_secs(10);
 const QUALIFIED_MAX: Duration = Duration::from_secs(15);
 /// The secondary address answers in one more round trip, if it does.
 const SETTLED_MAX: Duration = Duration::from_secs(2);
-/// Longer than a client waits between two bubbles (RFC 4380 section 5.2.6), so that a lost one shows
-/// as a late answer instead of none.
+/// Longer than a client waits between two bubbles (RFC 4380 section 5.2.6), so that a lost one
+/// shows as a late answer instead of none.
 const PING_MAX: Duration = Duration::from_secs(3);

@@ -139,8 +139,8 @@ fn explain_stall(error: io::Error) -> anyhow::Error {
     error.into()
 }
 
-/// Bytes that differ at every place and for every key, so that whatever goes missing, comes twice or
-/// changes places is found out.
+/// Bytes that differ at every place and for every key, so that whatever goes missing, comes twice
+/// or changes places is found out.
 struct Pattern {
     state: u64,
 }

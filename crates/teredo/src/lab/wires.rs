@@ -234,6 +234,6 @@ const BURST_PACKETS: usize = 64;
 /// What a wire holds at most: a second of 500 Mbit/s in full packets, 60 MiB.
 const UNDER_WAY_PACKETS_MAX: usize = 40_960;
 
-/// A trace is written out when the wires have been quiet for this long, so that a person can look at
-/// it while the lab runs.
+/// A trace is written out when the wires have been quiet for this long, so that a person can look
+/// at it while the lab runs.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);

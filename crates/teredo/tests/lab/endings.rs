@@ -115,7 +115,8 @@ fn expect_gone(mark: &str) {
     }
 }
 
-/// The processes that have `mark` in their environment. Those that are dead but not buried have none.
+/// The processes that have `mark` in their environment. Those that are dead but not buried have
+/// none.
 fn marked(mark: &str) -> Vec<u32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
