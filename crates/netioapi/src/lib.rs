@@ -37,6 +37,8 @@ mod host;
 mod hub;
 mod inbox;
 mod interface;
+#[cfg(doctest)]
+mod reference;
 mod registration;
 mod registry;
 mod teredo;

@@ -239,6 +239,7 @@ fn allocate(rows: &[UnicastAddress]) -> Result<*mut MibUnicastIpAddressTable, Er
 fn encode(row: &UnicastAddress) -> MibUnicastIpAddressRow {
     MibUnicastIpAddressRow {
         address: encode_address(row.address, row.scope_id),
+        padding_1: 0,
         interface_luid: Aligned64(row.luid.bits()),
         interface_index: row.index,
         prefix_origin: row.prefix_origin as i32,
@@ -247,6 +248,7 @@ fn encode(row: &UnicastAddress) -> MibUnicastIpAddressRow {
         preferred_lifetime: row.preferred_lifetime_s,
         on_link_prefix_length: row.on_link_prefix_length,
         skip_as_source: 0,
+        padding_2: [0; 2],
         dad_state: row.dad_state as i32,
         scope_id: row.scope_id,
         creation_time_stamp: Aligned64(row.created.cast_unsigned()),
@@ -320,3 +322,28 @@ pub(super) fn set_family_inet6(family: AddressFamily) -> Result<(), Error> {
 const FAMILY_VARIABLE: &str = "NETIO_AF_INET6";
 /// No sensible value of any member.
 const POISON: u8 = 0xcc;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    //= API-59: tables of no row, one row and ten thousand rows are allocated and freed
+    #[test]
+    fn tables_of_any_size() {
+        let Ok(rows) = unicast_addresses(Family::V4) else { return };
+        for count in [0, 1, 10_000] {
+            let table = allocate(&vec![rows[0]; count]).unwrap();
+            // SAFETY: a table as `allocate` makes it, with its rows behind the count.
+            unsafe {
+                assert_eq!((*table).num_entries as usize, count);
+                let first = (&raw const (*table).table).cast::<MibUnicastIpAddressRow>();
+                for at in 0..count {
+                    assert_eq!(address_of(&(*first.add(at)).address), Ok(rows[0].address));
+                }
+                FreeMibTable(table.cast());
+            }
+        }
+        // SAFETY: null is allowed.
+        unsafe { FreeMibTable(ptr::null_mut()) };
+    }
+}

@@ -31,11 +31,8 @@ pub unsafe extern "C" fn GetIfEntry2(row: *mut MibIfRow2) -> u32 {
             _ => Interface::of_luid(luid)?,
         };
         let found = encode(&found);
-        // SAFETY: as above. First all bytes, so that the padding is 0 too.
-        unsafe {
-            row.write_bytes(0, 1);
-            row.write(found);
-        }
+        // SAFETY: as above.
+        unsafe { row.write(found) };
         Ok(())
     })
 }
@@ -331,11 +328,13 @@ fn encode(interface: &Interface) -> MibIfRow2 {
         access_type: access_type(interface),
         direction_type: 0,
         interface_and_oper_status_flags: flags(interface),
+        padding_1: [0; 3],
         oper_status: oper_status(interface.state()),
         admin_status: if link.is_up { 1 } else { 2 },
         media_connect_state: if link.is_running { 1 } else { 2 },
         network_guid: [0; 16],
         connection_type: CONNECTION_DEDICATED,
+        padding_2: 0,
         transmit_link_speed: Aligned64(0),
         receive_link_speed: Aligned64(0),
         in_octets: Aligned64(counters.rx_bytes),

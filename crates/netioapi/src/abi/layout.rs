@@ -70,6 +70,8 @@ pub(crate) union SockaddrInet {
 pub(crate) struct MibUnicastIpAddressRow {
     /// Key: the address.
     pub(crate) address: SockaddrInet,
+    /// Zero. Padding has names, so that equal rows are equal byte by byte.
+    pub(crate) padding_1: u32,
     /// Key: the interface; wins over the index when it is not 0.
     pub(crate) interface_luid: Aligned64,
     /// Key: the interface's index.
@@ -86,6 +88,8 @@ pub(crate) struct MibUnicastIpAddressRow {
     pub(crate) on_link_prefix_length: u8,
     /// Not 0: never chosen as a source.
     pub(crate) skip_as_source: u8,
+    /// Zero.
+    pub(crate) padding_2: [u8; 2],
     /// `NL_DAD_STATE`.
     pub(crate) dad_state: i32,
     /// `SCOPE_ID`: 28 bits of zone, 4 of level; 0 for IPv4.
@@ -124,11 +128,13 @@ pub(crate) struct MibIfRow2 {
     pub(crate) access_type: i32,
     pub(crate) direction_type: i32,
     pub(crate) interface_and_oper_status_flags: u8,
+    pub(crate) padding_1: [u8; 3],
     pub(crate) oper_status: i32,
     pub(crate) admin_status: i32,
     pub(crate) media_connect_state: i32,
     pub(crate) network_guid: [u8; 16],
     pub(crate) connection_type: i32,
+    pub(crate) padding_2: u32,
     pub(crate) transmit_link_speed: Aligned64,
     pub(crate) receive_link_speed: Aligned64,
     pub(crate) in_octets: Aligned64,

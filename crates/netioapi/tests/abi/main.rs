@@ -1,0 +1,20 @@
+//! The C interface as a C program meets it: compiled with the installed header by `pkg-config`,
+//! linked with the shared library, run under sanitizers, beside a daemon that does what a test says.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod address;
+mod build;
+mod cancel;
+mod driver;
+mod notify;
+mod port;
+mod reference;
+mod stable;
+mod static_checks;
+
+/// Runs only in a child process: the daemon that some tests kill.
+#[test]
+fn fake_daemon() {
+    teredo_control::testing::serve_if_asked();
+}
