@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::num::NonZeroU16;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -97,6 +98,59 @@ fn a_subscription_outlives_its_daemons() {
 }
 
 #[test]
+fn fifty_subscribers_end_with_the_last_value_of_the_last_daemon() {
+    let directory = TestDir::new().unwrap();
+    const LAST: u16 = 30;
+    thread::scope(|scope| {
+        let subscribers = [(); 50].map(|()| {
+            scope.spawn(|| {
+                let mut subscription = Subscription::new(directory.runtime().clone()).unwrap();
+                let mut before = None;
+                loop {
+                    let event = subscription.next(Some(PATIENCE)).unwrap().unwrap();
+                    let Event::Status(status) = &event else {
+                        assert_ne!(before, Some(Event::Gone), "twice in a row");
+                        before = Some(event);
+                        continue;
+                    };
+                    if let Some(Event::Status(before)) = &before {
+                        let (then, now) = (before.snapshot.port, status.snapshot.port);
+                        assert_eq!(then, now, "two daemons, and no end between");
+                    }
+                    if status.snapshot.port == NonZeroU16::new(LAST) {
+                        return;
+                    }
+                    before = Some(event);
+                }
+            })
+        });
+        for round in 1..LAST {
+            start(directory.runtime(), round).kill().unwrap();
+        }
+        let _last = start(directory.runtime(), LAST);
+        for subscriber in subscribers {
+            subscriber.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_environment_names_the_directory() {
+    if std::env::var_os("TEREDO_RUNTIME_DIR").is_some() {
+        assert_eq!(PortReader::new().port(), Ok(NonZeroU16::MIN));
+        return;
+    }
+    let directory = TestDir::new().unwrap();
+    let _daemon = start(directory.runtime(), 1);
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(test_arguments("the_environment_names_the_directory"))
+        .env("TEREDO_RUNTIME_DIR", directory.runtime().path())
+        .stdout(Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
 fn a_clean_end_leaves_nothing_behind_and_a_kill_does_no_harm() {
     let directory = TestDir::new().unwrap();
     let entries = || std::fs::read_dir(directory.runtime().path()).unwrap().count();
@@ -112,7 +166,7 @@ fn a_stopped_daemon_keeps_nobody_waiting_long() {
     let daemon = start(directory.runtime(), 1);
     let process = i32::try_from(daemon.process_id()).unwrap();
     let signal = |signal: &str| {
-        let mut kill = std::process::Command::new("kill");
+        let mut kill = Command::new("kill");
         assert!(kill.args([signal, &process.to_string()]).status().unwrap().success());
     };
     let mapped = PortReader::at(directory.runtime().clone());

@@ -2,8 +2,10 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::io::{ErrorKind, Read, Write};
 use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
@@ -84,7 +86,7 @@ fn ten_thousand_requests_for_the_page_are_all_answered() {
 #[test]
 fn one_user_can_not_use_up_all_connections() {
     let directory = TestDir::new().unwrap();
-    let config = Config { group: None, clients_max: 8, clients_per_user_max: 3 };
+    let config = Config { clients_max: 8, clients_per_user_max: 3, ..Config::default() };
     let _server = start(&directory, config);
     let mut kept = Vec::new();
     for _ in 0..3 {
@@ -115,6 +117,28 @@ fn one_user_can_not_use_up_all_connections() {
     become_user(1_002, &[], || assert!(is_refused(&directory)));
     let mut root = client(&directory).unwrap();
     root.status().unwrap();
+}
+
+#[test]
+fn who_says_nothing_makes_room_unless_subscribed() {
+    let directory = TestDir::new().unwrap();
+    let silence_max = Duration::from_millis(200);
+    let server = start(&directory, Config { silence_max, ..Config::default() });
+    let mut silent = UnixStream::connect(directory.runtime().control_socket()).unwrap();
+    silent.write_all(b"{\"method\":").unwrap();
+    silent.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut subscription = Subscription::new(directory.runtime().clone()).unwrap();
+    assert!(matches!(subscription.next(Some(PATIENCE)), Ok(Some(Event::Status(_)))));
+    let mut speaking = client(&directory).unwrap();
+    for _ in 0..10 {
+        speaking.status().unwrap();
+        thread::sleep(silence_max / 4);
+    }
+    let end = silent.read(&mut [0]);
+    assert!(matches!(end, Ok(0)) || end.is_err_and(|it| it.kind() == ErrorKind::ConnectionReset));
+    assert_eq!(subscription.next(Some(Duration::ZERO)).unwrap(), None);
+    server.publish(snapshot(State::Qualified, 2));
+    assert!(matches!(subscription.next(Some(PATIENCE)), Ok(Some(Event::Status(_)))));
 }
 
 #[test]

@@ -248,7 +248,8 @@ fn nonsense_is_named_or_ends_the_connection() {
     for bytes in broken {
         let mut raw = Raw::connect(&directory);
         raw.socket.write_all(bytes).unwrap();
-        raw.socket.write_all(&[0]).unwrap();
+        // It may have hung up already.
+        let _ = raw.socket.write_all(&[0]);
         assert_eq!(raw.receive(), None, "{}", String::from_utf8_lossy(bytes));
     }
     assert!(client(&directory).status().is_ok());

@@ -123,6 +123,7 @@ impl MappedPage {
     }
 
     /// What the owner published last; nothing once it is gone.
+    #[inline]
     pub fn word(&self) -> Option<u64> {
         let layout = self.0.layout();
         // Relaxed with a fence, because only relaxed loads are promised to work on memory that is
@@ -284,6 +285,7 @@ impl Map {
         NonNull::new(address.cast()).map(Self).ok_or_else(|| io::Error::other("mapped at 0"))
     }
 
+    #[inline]
     fn layout(&self) -> &Layout {
         // SAFETY: the mapping is page-aligned, `PAGE_LEN` long and lives as long as `self`; the
         // file behind it has that length and cannot shrink (sealed, or ours). Any bytes are a valid

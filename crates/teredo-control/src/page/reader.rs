@@ -54,22 +54,27 @@ impl PortReader {
     ///
     /// # Errors
     /// Why there is none. Waits at most about a second, and only for a daemon that does not answer.
+    #[inline]
     pub fn port(&self) -> Result<NonZeroU16, NotReady> {
         let word = self.word()?;
-        word.port().ok_or(NotReady::NoPort(word.state()))
+        match word.port() {
+            Some(port) => Ok(port),
+            None => Err(no_port(word)),
+        }
     }
 
     /// All that the page tells.
     ///
     /// # Errors
     /// As [`port`](Self::port), but for a daemon without a port.
+    #[inline]
     pub fn word(&self) -> Result<Word, NotReady> {
         // The storage is gone while the thread ends: then there is nothing to keep a page in.
         let kept = CACHE.try_with(|cache| cache.borrow().as_ref()?.word_for(self));
-        if let Ok(Some(bits)) = kept {
-            return Ok(Word::from_bits(bits));
+        match kept {
+            Ok(Some(bits)) => Ok(Word::from_bits(bits)),
+            Ok(None) | Err(_) => self.word_of_new_page(),
         }
-        self.word_of_new_page()
     }
 
     #[cold]
@@ -129,6 +134,11 @@ impl Default for PortReader {
     }
 }
 
+#[cold]
+fn no_port(word: Word) -> NotReady {
+    NotReady::NoPort(word.state())
+}
+
 /// A thread's own reference to a page.
 struct Cached {
     /// Whose page it is.
@@ -137,6 +147,7 @@ struct Cached {
 }
 
 impl Cached {
+    #[inline]
     fn word_for(&self, reader: &PortReader) -> Option<u64> {
         if self.id == reader.id { self.page.word() } else { None }
     }

@@ -19,6 +19,7 @@ impl Word {
         Self(generation << GENERATION_SHIFT | (state as u64) << STATE_SHIFT | u64::from(port))
     }
 
+    #[inline]
     pub(crate) fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -28,6 +29,7 @@ impl Word {
     }
 
     /// The UDP port in use, in host byte order.
+    #[inline]
     pub fn port(self) -> Option<NonZeroU16> {
         NonZeroU16::new((self.0 & PORT_MASK) as u16)
     }

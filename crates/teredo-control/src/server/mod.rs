@@ -24,6 +24,7 @@ mod worker;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 use std::{fs, io};
 
 use rustix::net::SocketType;
@@ -51,6 +52,9 @@ pub struct Config {
     pub clients_max: usize,
     /// The most of one user.
     pub clients_per_user_max: usize,
+    /// How long a connection may say nothing, or nothing whole, before it has to make room.
+    /// Subscribers may for ever.
+    pub silence_max: Duration,
 }
 
 impl Config {
@@ -70,7 +74,12 @@ impl Default for Config {
         let files = getrlimit(Resource::Nofile).current;
         let files = files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
         let clients_max = files.saturating_sub(FILES_FOR_OTHERS).clamp(CLIENTS_MIN, CLIENTS_MAX);
-        Self { group: None, clients_max, clients_per_user_max: clients_max.div_ceil(2) }
+        Self {
+            group: None,
+            clients_max,
+            clients_per_user_max: clients_max.div_ceil(2),
+            silence_max: SILENCE_MAX,
+        }
     }
 }
 
@@ -172,5 +181,7 @@ impl Drop for Server {
 const CLIENTS_MAX: usize = 2048;
 /// What a service is good for even where descriptors are scarce.
 const CLIENTS_MIN: usize = 16;
+/// A person who types calls by hand is allowed to think.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Descriptors that the rest of the daemon may need: sockets, devices, netlink, logs.
 const FILES_FOR_OTHERS: usize = 128;

@@ -50,6 +50,7 @@ pub(super) struct Worker {
     desk: Desk,
     clients: Clients,
     next_client: u64,
+    silence_max: Duration,
     checked_at: Instant,
     inbox: Arc<Inbox<ToWorker>>,
 }
@@ -75,8 +76,20 @@ impl Worker {
             group: config.group,
         };
         let (clients, next_client) = (Clients::new(config), FIRST_CLIENT);
+        let silence_max = config.silence_max;
         let checked_at = Instant::now();
-        Ok(Self { poller, pages, calls, page, desk, clients, next_client, checked_at, inbox })
+        Ok(Self {
+            poller,
+            pages,
+            calls,
+            page,
+            desk,
+            clients,
+            next_client,
+            silence_max,
+            checked_at,
+            inbox,
+        })
     }
 
     /// Serves until it is told to stop. Sockets close when this value is dropped.
@@ -194,16 +207,16 @@ impl Worker {
     fn timeout(&self) -> Option<Duration> {
         let pause = self.pages.paused_at.or(self.calls.paused_at).map(|_| PAUSE);
         let check = self.clients.iter().any(Connection::is_expected_to_speak);
-        pause.or_else(|| check.then_some(CHECK_INTERVAL))
+        pause.or_else(|| check.then_some(self.silence_max / CHECKS_PER_SILENCE))
     }
 
     fn look_at_the_clock(&mut self) {
         self.pages.resume(&self.poller);
         self.calls.resume(&self.poller);
-        if self.checked_at.elapsed() >= CHECK_INTERVAL {
+        if self.checked_at.elapsed() >= self.silence_max / CHECKS_PER_SILENCE {
             self.checked_at = Instant::now();
             let silent = self.clients.iter().filter(|client| {
-                client.is_expected_to_speak() && client.heard_at.elapsed() >= SILENCE_MAX
+                client.is_expected_to_speak() && client.heard_at.elapsed() >= self.silence_max
             });
             for client in silent.map(|client| client.token).collect::<Vec<_>>() {
                 self.clients.remove(client);
@@ -339,10 +352,7 @@ const EVENTS_MAX: usize = 64;
 const ACCEPTS_MAX: usize = 64;
 /// How long no connection is accepted after that failed.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Who neither calls nor subscribes makes room for others; a person who types calls by hand is
-/// allowed to think.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// How often that is looked at.
-const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// How often silence is looked at, as a part of the longest that is allowed.
+const CHECKS_PER_SILENCE: u32 = 4;
 /// Room for some ten statuses, of which a reader that lags gets as many old ones before the latest.
 const SEND_BUFFER_LEN: usize = 8 * 1024;
