@@ -7,6 +7,7 @@ mod address;
 mod build;
 mod cancel;
 mod driver;
+mod examples;
 mod notify;
 mod port;
 mod reference;
