@@ -156,7 +156,7 @@ fn play(
 
 fn tell_end(args: &Args, show: &mut Show<'_>, outcome: &Result<Exit, Failure>, totals: &Totals) {
     show.story.clear();
-    if tracing::enabled!(tracing::Level::DEBUG) {
+    if show::is_verbose() {
         show.story.drops(totals);
     }
     match outcome {

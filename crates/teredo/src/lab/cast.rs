@@ -18,6 +18,7 @@ use teredo_sys::signal::Caught;
 
 use super::ground::Ground;
 use super::place::Host;
+use super::story;
 
 /// Something that the lab has to know.
 #[derive(Debug)]
@@ -119,10 +120,10 @@ impl Role {
         self.child.id()
     }
 
-    /// What it has said last.
-    pub(super) fn last_words(&self) -> String {
+    /// The lines that it has said last.
+    pub(super) fn last_words(&self) -> Vec<String> {
         let lines = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().map(String::as_str).collect::<Vec<_>>().join(" | ")
+        lines.iter().cloned().collect()
     }
 
     /// How it has ended; waits until it has, and until its last words have been heard.
@@ -159,7 +160,7 @@ fn read_words(
 ) {
     for line in BufReader::new(output).lines().map_while(Result::ok) {
         if is_verbose {
-            eprintln!("{:<8}| {line}", host.key());
+            eprintln!("{}", story::line_of(host, &line));
         }
         let mut lines = last_words.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() == LAST_WORDS_LINES_MAX {

@@ -177,9 +177,9 @@ impl<'a> Show<'a> {
     fn start(&mut self, host: Host, arguments: &[&str]) -> anyhow::Result<()> {
         let common = ["--allow-ipv4", INTERNET, "--json"];
         let arguments = [arguments, &common].concat();
-        let is_verbose = tracing::enabled!(tracing::Level::DEBUG);
         let notes = self.sender.clone();
-        let role = Role::start(&self.program, &self.ground, host, &arguments, notes, is_verbose)?;
+        let words = is_verbose();
+        let role = Role::start(&self.program, &self.ground, host, &arguments, notes, words)?;
         self.roles[host.index()] = Some(role);
         Ok(())
     }
@@ -231,20 +231,23 @@ impl<'a> Show<'a> {
         Ok(())
     }
 
-    /// Tells what the roles have said last.
+    /// Tells what the roles have said last, unless it has been told or is nothing new.
     pub(super) fn tell_last_words(&mut self) {
-        for host in Host::ALL {
-            let words = self.roles[host.index()].as_ref().map(Role::last_words);
-            if let Some(words) = words.filter(|words| !words.is_empty()) {
-                self.story.step(&format!("{} said: {words}", host.name()));
+        let is_explained = self.reasons.iter().flatten().any(|reason| reason == SYMMETRIC);
+        if is_verbose() || is_explained {
+            return;
+        }
+        for (host, role) in Host::ALL.into_iter().zip(&self.roles) {
+            for words in role.iter().flat_map(Role::last_words) {
+                self.story.said(host, &words);
             }
         }
     }
 
     /// What to tell when a role does not do what it should.
     fn blame(&self, host: Host, what: &str) -> anyhow::Error {
-        let words = self.roles[host.index()].as_ref().map(Role::last_words).unwrap_or_default();
-        let words = if words.is_empty() { words } else { format!(": {words}") };
+        let words = self.roles[host.index()].as_ref().and_then(|role| role.last_words().pop());
+        let words = words.map(|words| format!(": {words}")).unwrap_or_default();
         anyhow!("{} {what}{words}", host.name())
     }
 
@@ -254,10 +257,10 @@ impl<'a> Show<'a> {
         }
         let name = client.name();
         let error = match self.reasons[client.index()].as_deref() {
-            Some("symmetric-nat") => anyhow!(
+            Some(SYMMETRIC) => anyhow!(
                 "{name} is behind a symmetric NAT, which gives it another port for each \
-                 destination; getting through those takes the extensions of RFC 6081, which are not \
-                 there yet"
+                 destination; getting through those takes the extensions of RFC 6081, which are \
+                 not there yet"
             ),
             Some(reason) => anyhow!("{name} did not qualify: {reason}"),
             None => anyhow!("{name} did not qualify in time"),
@@ -309,6 +312,14 @@ fn watch(signals: &Signals, notes: &Sender<Note>) -> std::io::Result<()> {
         }
     }
 }
+
+/// Whether everything is to be told.
+pub(super) fn is_verbose() -> bool {
+    tracing::enabled!(tracing::Level::DEBUG)
+}
+
+/// A client's reason for being off-line behind a symmetric NAT.
+const SYMMETRIC: &str = "symmetric-nat";
 
 /// A role is ready in a few milliseconds; this is long for a machine that is swapping.
 const READY_MAX: Duration = Duration::from_secs(10);

@@ -148,6 +148,11 @@ impl Story {
         self.step(&format!("packets that did not arrive: {drops}"));
     }
 
+    /// Tells a line that a role has said.
+    pub(super) fn said(&mut self, host: Host, line: &str) {
+        self.print(&format!("{}\n", line_of(host, line)));
+    }
+
     /// Takes back what [`progress`](Self::progress) shows, for others to write.
     pub(super) fn clear(&mut self) {
         self.print("");
@@ -168,6 +173,11 @@ impl Story {
     fn time(&self) -> String {
         format!("{:>7.2} s  ", self.started.elapsed().as_secs_f64())
     }
+}
+
+/// A line that a role has said, with its name.
+pub(super) fn line_of(host: Host, line: &str) -> String {
+    format!("{:<8}| {line}", host.key())
 }
 
 fn in_words(pings: &PingResult) -> String {
