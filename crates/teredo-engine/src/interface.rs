@@ -70,6 +70,11 @@ impl Tunnel {
         &self.name
     }
 
+    /// The interface's index.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
     /// Gives the interface this address and MTU in place of those before, and the routes with this
     /// source: first the address, then the routes, then the old address goes. `None` takes all
     /// away, so that programs fall back to IPv4 at once.

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::exit::Exit;
-use crate::{address, client, decode, lab, relay, server};
+use crate::{address, client, decode, lab, port, relay, server, status, wait_online};
 
 /// Teredo for Linux: IPv6 for hosts behind IPv4 NATs.
 #[derive(Debug, Parser)]
@@ -30,6 +30,12 @@ pub(crate) enum Command {
     Server(server::Args),
     /// Carry packets between clients and the native IPv6 Internet
     Relay(relay::Args),
+    /// Print the UDP port that Teredo uses on this host
+    Port(port::Args),
+    /// Show what Teredo does on this host
+    Status(status::Args),
+    /// Wait until Teredo is qualified
+    WaitOnline(wait_online::Args),
     /// Build a small Internet in namespaces and show that it all works; needs no root
     Lab(lab::Args),
     /// Explain a Teredo address, or build one
@@ -75,6 +81,8 @@ const LEVELS: &str = "off, error, warn (default), info, debug, trace";
 const EXAMPLES: &str = "Examples:
   teredo lab                                  all of it, on this machine, without root
   teredo client --server teredo.example.net   be a client (as root)
+  teredo status                               what it does now
+  teredo port                                 the port to let through
   teredo server --address 192.0.2.1 --secondary 192.0.2.2
   teredo relay --address 192.0.2.20
   teredo address 2001:0:cb00:7178:0:efff:3fff:fdfe

@@ -1,6 +1,7 @@
 //! The subcommand `teredo client`.
 
 mod host;
+mod publication;
 mod snapshot;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -16,8 +17,10 @@ use teredo_proto::Role;
 use teredo_proto::client::{Client, Config};
 
 use crate::client::host::{ClientHost, Network};
+use crate::client::publication::settings;
 use crate::exit::Exit;
 use crate::host::{self as shared, CommonArgs, Watch};
+use crate::publisher::Publisher;
 use crate::report::Report;
 use crate::secondary::Secondary;
 
@@ -70,7 +73,8 @@ const EXAMPLES: &str = "Examples:
   teredo client --server 192.0.2.1 --port 3545 --json
   teredo client --server 192.0.2.1 --timeout 10 || echo no IPv6
 
-Needs CAP_NET_ADMIN. The interface and all that is on it disappear when the client ends.";
+Needs CAP_NET_ADMIN. The interface and all that is on it disappear when the client ends. What it
+does is told by teredo status, teredo port and libnetioapi.";
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let report = Report::new(args.common.json);
@@ -90,6 +94,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     }
     // From here on a signal ends the loop, and only the loop.
     let watch = Watch::new()?;
+    let publisher = Publisher::start(&report, settings(&args))?;
     let socket = UdpPort::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, args.port))?;
     let (tun, tunnel) = shared::create_tunnel(&args.interface)?;
 
@@ -106,7 +111,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let now = BootClock.now();
     client.start(now);
     let mut engine = Engine::new(client, socket, None, HostDevice::Tun(tun));
-    let parts = (report, watch, tunnel);
+    let parts = (report, publisher, watch, tunnel);
     let mut host = ClientHost::new(args, parts, (server, port), network, now)?;
     shared::run(&mut engine, &mut host)?;
     if host.exit() == Exit::Ok {

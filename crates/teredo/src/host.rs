@@ -82,16 +82,14 @@ impl Watch {
 pub(crate) const SIGNALS: u64 = 0;
 /// The number of the monitor.
 pub(crate) const MONITOR: u64 = 1;
-/// The number of the first source that a role adds.
-pub(crate) const FURTHER: u64 = 2;
 
 /// A host with a watch.
 pub(crate) trait Watching {
     /// The watch.
     fn watch(&self) -> &Watch;
 
-    /// A source of its own, which gets the number [`FURTHER`].
-    fn further(&self) -> Option<BorrowedFd<'_>>;
+    /// Sources of its own, which get the numbers after [`MONITOR`].
+    fn further(&self) -> Vec<BorrowedFd<'_>>;
 }
 
 /// Runs a role until its host stops it.
@@ -100,8 +98,8 @@ pub(crate) fn run<R: Role, H: Host<R> + Watching>(
     host: &mut H,
 ) -> io::Result<()> {
     let watch = host.watch();
-    let sources = [Some(watch.signals.as_fd()), Some(watch.monitor.as_fd()), host.further()];
-    let sources: Vec<_> = sources.into_iter().flatten().collect();
+    let mut sources = vec![watch.signals.as_fd(), watch.monitor.as_fd()];
+    sources.extend(host.further());
     let mut waits = Waits::new(engine, &sources)?;
     engine.run(&BootClock, &mut waits, host)
 }

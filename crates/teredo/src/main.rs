@@ -1,5 +1,5 @@
-//! The program `teredo`: client, server, relay, a lab in one process, and tools to look at
-//! addresses and captures.
+//! The program `teredo`: client, server, relay, a lab in one process, and tools to ask a client,
+//! and to look at addresses and captures.
 //!
 //! This crate turns words on the command line into configuration, runs what the crates below
 //! offer, and turns what happened into text, JSON and an exit code. It may not decide anything
@@ -17,15 +17,20 @@ use crate::exit::Exit;
 mod address;
 mod cli;
 mod client;
+mod control;
 mod decode;
 mod exit;
 mod host;
 mod lab;
 mod output;
+mod port;
+mod publisher;
 mod relay;
 mod report;
 mod secondary;
 mod server;
+mod status;
+mod wait_online;
 
 /// Nothing may start a thread before the subcommand runs: the lab enters a user namespace, which
 /// only a single-threaded process may do.
@@ -39,6 +44,9 @@ fn main() -> ExitCode {
         Command::Client(args) => client::run(args),
         Command::Server(args) => server::run(args),
         Command::Relay(args) => relay::run(args),
+        Command::Port(args) => port::run(args),
+        Command::Status(args) => status::run(args),
+        Command::WaitOnline(args) => wait_online::run(args),
         Command::Lab(args) => lab::run(args),
         Command::Address(args) => address::run(args),
         Command::Decode(args) => decode::run(args),

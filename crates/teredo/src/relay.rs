@@ -2,6 +2,7 @@
 
 mod host;
 mod prefix;
+mod publication;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
@@ -16,8 +17,10 @@ use teredo_proto::relay::{Config, Relay, Scope};
 
 use crate::exit::Exit;
 use crate::host::{self as shared, CommonArgs, Watch};
+use crate::publisher::Publisher;
 use crate::relay::host::RelayHost;
 use crate::relay::prefix::Prefix;
+use crate::relay::publication::publication;
 use crate::report::Report;
 
 /// Options of `teredo relay`.
@@ -63,6 +66,11 @@ const PORT: u16 = 3545;
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let report = Report::new(args.common.json);
     let watch = Watch::new()?;
+    let publisher = if args.host_only {
+        Publisher::start(&report, publication(&args, None, None))?
+    } else {
+        Publisher::default()
+    };
     let addresses = shared::addresses()?;
     // A host-specific relay moves with its host.
     let bound = args.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
@@ -98,7 +106,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         host_only: args.host_only,
         elapsed_ms: report.elapsed_ms(),
     });
-    let mut host = RelayHost::new(args, report, watch, tunnel, addresses);
+    let mut host = RelayHost::new(args, (report, publisher, watch, tunnel), port, addresses);
     shared::run(&mut engine, &mut host)?;
     report.say_traffic(engine.tally(), engine.role().counters());
     Ok(Exit::Ok)

@@ -137,8 +137,8 @@ impl Watching for ServerHost {
         &self.watch
     }
 
-    fn further(&self) -> Option<BorrowedFd<'_>> {
-        None
+    fn further(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
     }
 }
 

@@ -7,7 +7,8 @@ mod common;
 use common::run;
 use serde_json::json;
 
-const SUBCOMMANDS: [&str; 6] = ["client", "server", "relay", "lab", "address", "decode"];
+const SUBCOMMANDS: [&str; 9] =
+    ["client", "server", "relay", "port", "status", "wait-online", "lab", "address", "decode"];
 
 #[test]
 fn help_shows_commands_examples_and_exit_codes() {

@@ -197,6 +197,11 @@ impl Client {
         }
     }
 
+    /// Whether the state is [`State::Probe`] and it is the secondary server address that is asked.
+    pub fn is_asking_secondary(&self) -> bool {
+        matches!(self.phase, Phase::Secondary { .. })
+    }
+
     /// The kind of NAT the server's addresses last showed.
     pub fn nat_kind(&self) -> NatKind {
         self.nat_kind

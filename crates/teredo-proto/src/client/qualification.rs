@@ -209,10 +209,11 @@ impl Client {
     /// Changes the phase and tells what that changes for the host: the address first, so that
     /// whoever hears of `qualified` finds it in place.
     fn enter(&mut self, phase: Phase) {
-        let (old_state, old_link) = (self.state(), self.link());
+        let stage = |client: &Self| (client.state(), client.is_asking_secondary());
+        let (old_stage, old_link) = (stage(self), self.link());
         self.phase = phase;
         self.link_changed(old_link);
-        if self.state() != old_state {
+        if stage(self) != old_stage {
             self.events.push(Event::StateChanged(self.state()));
         }
     }

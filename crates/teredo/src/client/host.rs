@@ -1,7 +1,7 @@
 //! What surrounds a client: its interface, the network below it, the name of its server.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -14,15 +14,18 @@ use teredo_proto::role::{OfflineReason, State};
 use teredo_proto::{Event, Instant};
 
 use super::Args;
+use super::publication::publication;
 use super::snapshot::Snapshot;
 use crate::exit::Exit;
-use crate::host::{FURTHER, MONITOR, SIGNALS, Watch, Watching};
+use crate::host::{MONITOR, SIGNALS, Watch, Watching};
+use crate::publisher::Publisher;
 use crate::report::Report;
 
 /// The surroundings of a client.
 pub(super) struct ClientHost {
     args: Args,
     report: Report,
+    publisher: Publisher,
     watch: Watch,
     tunnel: Tunnel,
     server: Ipv4Addr,
@@ -62,7 +65,7 @@ impl ClientHost {
     /// Surrounds a client that starts `now` with local UDP port `port`.
     pub(super) fn new(
         args: Args,
-        (report, watch, tunnel): (Report, Watch, Tunnel),
+        (report, publisher, watch, tunnel): (Report, Publisher, Watch, Tunnel),
         (server, port): (Ipv4Addr, u16),
         network: Network,
         now: Instant,
@@ -76,6 +79,7 @@ impl ClientHost {
         Ok(Self {
             args,
             report,
+            publisher,
             watch,
             tunnel,
             server,
@@ -93,6 +97,14 @@ impl ClientHost {
     /// How the client ended.
     pub(super) fn exit(&self) -> Exit {
         self.exit
+    }
+
+    /// Publishes what the client does, if that is anything new.
+    fn publish(&self, client: &Client) {
+        let local = self.network.local_address;
+        let local = local.map(|address| SocketAddrV4::new(address, self.port));
+        let interface = (self.tunnel.name(), self.tunnel.index());
+        self.publisher.publish(publication(&self.args, client, self.port, local, interface));
     }
 
     /// Tells the client's state, if it is another one than told last.
@@ -127,6 +139,7 @@ impl ClientHost {
         }
         self.network = network;
         self.rest_or_serve(now, client);
+        self.publish(client);
         self.restore(now)
     }
 
@@ -177,8 +190,9 @@ impl Watching for ClientHost {
         &self.watch
     }
 
-    fn further(&self) -> Option<BorrowedFd<'_>> {
-        self.resolver.as_ref().map(AsFd::as_fd)
+    fn further(&self) -> Vec<BorrowedFd<'_>> {
+        let resolver = self.resolver.as_ref().map(AsFd::as_fd);
+        self.publisher.source().into_iter().chain(resolver).collect()
     }
 }
 
@@ -200,8 +214,10 @@ impl Host<Client> for ClientHost {
         Ok(())
     }
 
-    /// Only now: whoever reads "qualified" finds the address and the routes on the interface.
+    /// Only now: whoever reads "qualified" finds the address and the routes on the interface, and
+    /// the port and the state published.
     fn handle_events_end(&mut self, _: Instant, client: &mut Client) -> io::Result<()> {
+        self.publish(client);
         self.tell(client);
         Ok(())
     }
@@ -213,13 +229,17 @@ impl Host<Client> for ClientHost {
         source: u64,
     ) -> io::Result<Flow> {
         match source {
-            SIGNALS if self.watch.is_stopped()? => {
-                client.stop();
-                return Ok(Flow::Stop);
+            SIGNALS => {
+                if self.watch.is_stopped()? {
+                    client.stop();
+                    return Ok(Flow::Stop);
+                }
             }
             MONITOR => self.watch.note_change(now)?,
-            FURTHER => self.take_resolved(now, client),
-            _ => {}
+            _ => {
+                self.publisher.answer();
+                self.take_resolved(now, client);
+            }
         }
         Ok(Flow::Continue)
     }

@@ -1,6 +1,7 @@
 //! What surrounds a relay: its interface and the addresses of its host.
 
 use std::io;
+use std::net::SocketAddrV4;
 use std::os::fd::BorrowedFd;
 
 use serde::Serialize;
@@ -10,16 +11,21 @@ use teredo_engine::{Flow, Host};
 use teredo_proto::relay::Relay;
 use teredo_proto::{Event, Instant};
 
+use super::publication::publication;
 use super::{Args, native_address, scope};
-use crate::host::{SIGNALS, Watch, Watching};
+use crate::host::{MONITOR, SIGNALS, Watch, Watching};
+use crate::publisher::Publisher;
 use crate::report::Report;
 
 /// The surroundings of a relay.
 pub(super) struct RelayHost {
     args: Args,
     report: Report,
+    /// Of a host-specific relay.
+    publisher: Publisher,
     watch: Watch,
     tunnel: Tunnel,
+    port: u16,
     /// As they were when the relay last heard of them.
     addresses: Addresses,
     is_serving: bool,
@@ -29,12 +35,23 @@ impl RelayHost {
     /// Surrounds a relay that serves already.
     pub(super) fn new(
         args: Args,
-        report: Report,
-        watch: Watch,
-        tunnel: Tunnel,
+        (report, publisher, watch, tunnel): (Report, Publisher, Watch, Tunnel),
+        port: u16,
         addresses: Addresses,
     ) -> Self {
-        Self { args, report, watch, tunnel, addresses, is_serving: true }
+        let host =
+            Self { args, report, publisher, watch, tunnel, port, addresses, is_serving: true };
+        host.publish();
+        host
+    }
+
+    /// Publishes what the relay does, if that is anything new.
+    fn publish(&self) {
+        let interface = (self.tunnel.name(), self.tunnel.index());
+        let address = self.args.address.or_else(ipv4_source);
+        let local = address.map(|address| SocketAddrV4::new(address, self.port));
+        let local = local.filter(|_| self.is_serving);
+        self.publisher.publish(publication(&self.args, local, Some(interface)));
     }
 
     fn look_at_network(&mut self, relay: &mut Relay) -> io::Result<()> {
@@ -75,6 +92,7 @@ impl RelayHost {
             None => {}
         }
         self.is_serving = native.is_some();
+        self.publish();
         Ok(())
     }
 }
@@ -93,8 +111,8 @@ impl Watching for RelayHost {
         &self.watch
     }
 
-    fn further(&self) -> Option<BorrowedFd<'_>> {
-        None
+    fn further(&self) -> Vec<BorrowedFd<'_>> {
+        self.publisher.source().into_iter().collect()
     }
 }
 
@@ -124,10 +142,15 @@ impl Host<Relay> for RelayHost {
     }
 
     fn handle_source(&mut self, now: Instant, _: &mut Relay, source: u64) -> io::Result<Flow> {
-        if source == SIGNALS && self.watch.is_stopped()? {
-            return Ok(Flow::Stop);
+        match source {
+            SIGNALS => {
+                if self.watch.is_stopped()? {
+                    return Ok(Flow::Stop);
+                }
+            }
+            MONITOR => self.watch.note_change(now)?,
+            _ => self.publisher.answer(),
         }
-        self.watch.note_change(now)?;
         Ok(Flow::Continue)
     }
 

@@ -36,6 +36,38 @@ fn a_command_finds_itself_in_client_1() {
     assert_eq!(said["RUNTIME"], format!("TEREDO_RUNTIME_DIR={}", said["MINE"]));
 }
 
+//= API-02, API-04: the port is that of the client's socket; killed, it has none at once
+#[test]
+fn the_port_is_that_of_the_clients_socket() {
+    if is_impossible() {
+        return;
+    }
+    let script = "set -e
+        teredo=$0
+        port=$($teredo port)
+        echo PORT $port
+        # Of all the client's sockets it is the one that is bound: the second column in hexadecimal.
+        echo BOUND $(awk '$1 ~ /:$/ { split($2, it, \":\"); print it[2] }' /proc/net/udp)
+        $teredo wait-online --timeout 0
+        $teredo status | sed -n 's/^State *: /STATE /p; s/^Local Mapping *: /MAPPING /p'
+        kill -9 $LAB_CLIENT_PID
+        set +e
+        # It is on its way out when the signal is sent, and takes a moment.
+        for _ in 1 2 3 4 5 6 7 8 9; do $teredo port; code=$?; [ $code = 3 ] && break; sleep 0.1; done
+        echo KILLED $code";
+    let program = env!("CARGO_BIN_EXE_teredo");
+    let output = lab(&["--", "sh", "-c", script, program]).output().unwrap();
+    expect_code(&output, 0);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let said: HashMap<_, _> = text.lines().filter_map(|line| line.split_once(' ')).collect();
+    let port: u16 = said["PORT"].parse().unwrap();
+    let bound: Vec<_> = said["BOUND"].split(' ').collect();
+    assert_eq!(bound, [format!("{port:04X}")]);
+    assert_eq!(said["STATE"], "qualified");
+    assert_eq!(said["MAPPING"], format!("192.168.1.2:{port}"));
+    assert_eq!(said["KILLED"], "3");
+}
+
 #[test]
 fn the_lab_ends_as_the_command_does() {
     if is_impossible() {

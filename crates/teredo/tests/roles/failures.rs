@@ -8,7 +8,7 @@ use crate::running::command;
 
 /// Runs a command on a host and asserts that it fails with `code`, in one line about `why`.
 fn fails(host: &Host, command: &mut Command, code: i32, why: &str) {
-    let Output { status, stdout, stderr } = host.namespace.command(command).output().unwrap();
+    let Output { status, stdout, stderr } = host.command(command).output().unwrap();
     let said = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(code), "{why}: {said}");
     assert!(stdout.is_empty());

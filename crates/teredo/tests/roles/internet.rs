@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use teredo_control::testing::TestDir;
 use teredo_sys::epoll::{Events, Interest, Poller};
 use teredo_sys::netlink::{
     Family, InstalledRoute, InterfaceAddress, Lifetime, Netlink, ROUTE_PROTOCOL, Route,
@@ -133,6 +134,8 @@ fn destination(packet: &[u8]) -> Option<IpAddr> {
 /// A host, whose uplink the test holds.
 pub(crate) struct Host {
     pub(crate) namespace: NetNamespace,
+    /// Where its programs meet.
+    pub(crate) runtime: TestDir,
     tun: Arc<Tun>,
     index: u32,
 }
@@ -148,11 +151,18 @@ impl Host {
             tun
         });
         let tun = tun.unwrap();
-        let host = Self { namespace, index: tun.index(), tun: Arc::new(tun) };
+        let runtime = TestDir::new().unwrap();
+        let host = Self { namespace, runtime, index: tun.index(), tun: Arc::new(tun) };
         for address in addresses {
             host.add_ipv4(*address);
         }
         host
+    }
+
+    /// Makes a command one of this host.
+    pub(crate) fn command<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.env("TEREDO_RUNTIME_DIR", self.runtime.runtime().path());
+        self.namespace.command(command)
     }
 
     /// Gives the host an address in the Internet's range.

@@ -27,7 +27,7 @@ impl Running {
     pub(crate) fn spawn(host: &Host, mut command: Command) -> Self {
         command.args(["--allow-ipv4", RANGE, "--json"]).stdout(Stdio::piped());
         command.stderr(Stdio::piped());
-        let mut child = host.namespace.command(&mut command).spawn().unwrap();
+        let mut child = host.command(&mut command).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, facts) = channel();
         thread::spawn(move || {

@@ -1,0 +1,87 @@
+//! A client at one moment, as it is published on its host.
+
+use std::net::SocketAddrV4;
+use std::num::{NonZeroU16, NonZeroU32};
+
+use teredo_control::{self as control, Nat, Network, Role, ServerAddress, Type};
+use teredo_proto::client::Client;
+use teredo_proto::role::{NatKind, OfflineReason, State};
+
+use super::Args;
+
+/// The settings of a client, which has not begun.
+pub(super) fn settings(args: &Args) -> control::Snapshot {
+    control::Snapshot {
+        kind: Type::Client,
+        server_name: Some(args.server.clone()),
+        // At most an hour, says the command line.
+        refresh_interval_s: args.refresh_interval.try_into().unwrap_or(u32::MAX),
+        client_port: NonZeroU16::new(args.port),
+        ..control::Snapshot::default()
+    }
+}
+
+/// The client now. `local` is its socket, if the network has an address for it; the interface goes
+/// by name and index.
+pub(super) fn publication(
+    args: &Args,
+    client: &Client,
+    port: u16,
+    local: Option<SocketAddrV4>,
+    (interface, index): (&str, u32),
+) -> control::Snapshot {
+    let state = client.state();
+    let known = control::Snapshot {
+        state: published_state(state),
+        reason: state.offline_reason().map(|reason| reason.name().to_owned()),
+        interface_name: Some(interface.to_owned()),
+        interface_index: NonZeroU32::new(index),
+        ..settings(args)
+    };
+    if let State::Offline(reason) = state {
+        let nat = (reason == OfflineReason::SymmetricNat).then(|| nat(client.nat_kind()));
+        return control::Snapshot { nat, ..known };
+    }
+    let mapped = client.mapped();
+    control::Snapshot {
+        probing: probing(client),
+        role: Some(Role::Client),
+        network: Some(Network::Unmanaged),
+        nat: mapped.map(|_| nat(client.nat_kind())),
+        upnp: mapped.map(|_| false),
+        port_preserving: mapped.map(|mapped| mapped.port() == port),
+        local_mapping: local,
+        external_mapping: mapped,
+        address: client.address(),
+        port: NonZeroU16::new(port),
+        ..known
+    }
+}
+
+fn published_state(state: State) -> control::State {
+    match state {
+        State::Offline(_) => control::State::Offline,
+        State::Dormant => control::State::Dormant,
+        State::Probe => control::State::Probe,
+        State::Qualified => control::State::Qualified,
+    }
+}
+
+fn probing(client: &Client) -> Option<ServerAddress> {
+    let which = if client.is_asking_secondary() {
+        ServerAddress::Secondary
+    } else {
+        ServerAddress::Primary
+    };
+    Some(which).filter(|_| client.state() == State::Probe)
+}
+
+fn nat(kind: NatKind) -> Nat {
+    match kind {
+        NatKind::Unknown => Nat::Unknown,
+        NatKind::None => Nat::None,
+        NatKind::EndpointIndependent => Nat::EndpointIndependent,
+        NatKind::PortSymmetric => Nat::PortSymmetric,
+        NatKind::AddressSymmetric => Nat::AddressSymmetric,
+    }
+}

@@ -1,0 +1,69 @@
+//! What a role tells the rest of its host, and what it is told.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use anyhow::Context;
+use teredo_control::server::{Command, Config, Server, SetError, StartError};
+use teredo_control::{RuntimeDir, Snapshot};
+
+use crate::report::Report;
+
+/// Publishes the state of a role to the programs of this host, or does nothing.
+#[derive(Default)]
+pub(crate) struct Publisher {
+    server: Option<Server>,
+}
+
+impl Publisher {
+    /// Publishes `first`, from a thread of its own. Where that cannot be done it says so once, and
+    /// nothing is published.
+    ///
+    /// # Errors
+    /// When another client or host-specific relay is this host's already.
+    pub(crate) fn start(report: &Report, first: Snapshot) -> anyhow::Result<Self> {
+        let directory = RuntimeDir::from_environment();
+        let config = Config { group: Config::group_named(GROUP), ..Config::default() };
+        match Server::start(&directory, config, first) {
+            Ok(server) => Ok(Self { server: Some(server) }),
+            Err(error @ StartError::AlreadyRunning(_)) => Err(error).context(
+                "there is a Teredo client here (to run another, for instance in a network \
+                 namespace, give it its own TEREDO_RUNTIME_DIR)",
+            ),
+            Err(error @ (StartError::UnsafeDirectory(_) | StartError::System { .. })) => {
+                report.say(&format!(
+                    "other programs cannot ask for the port and the state: {error} \
+                     (TEREDO_RUNTIME_DIR names another place)"
+                ));
+                Ok(Self::default())
+            }
+        }
+    }
+
+    /// Tells everybody what is the case now. Costs little if that is nothing new.
+    pub(crate) fn publish(&self, snapshot: Snapshot) {
+        if let Some(server) = &self.server {
+            server.publish(snapshot);
+        }
+    }
+
+    /// Answers whoever wants something of the role.
+    pub(crate) fn answer(&self) {
+        while let Some(command) = self.server.as_ref().and_then(Server::command) {
+            match command {
+                // Neither a client nor a relay ever sleeps.
+                Command::Wake => {}
+                Command::Set(_, responder) => responder.answer(Err(SetError::Failed(
+                    "its command line decides; start it again with another one".to_owned(),
+                ))),
+            }
+        }
+    }
+
+    /// Readable while [`answer`](Self::answer) has something to do.
+    pub(crate) fn source(&self) -> Option<BorrowedFd<'_>> {
+        self.server.as_ref().map(AsFd::as_fd)
+    }
+}
+
+/// The group whose members may change settings.
+const GROUP: &str = "teredo";
