@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::process::{Command, Output};
 
 use crate::internet::{Host, Internet, RANGE, SERVER, with_namespaces};
-use crate::running::command;
+use crate::running::{Running, command};
 
 /// Runs a command on a host and asserts that it fails with `code`, in one line about `why`.
 fn fails(host: &Host, command: &mut Command, code: i32, why: &str) {
@@ -42,6 +42,31 @@ fn a_client_that_cannot_start_says_why() {
         powerless.args(["--bounding-set=-all", "--inh-caps=-all", env!("CARGO_BIN_EXE_teredo")]);
         powerless.args(["client", "--server", &server, "--allow-ipv4", RANGE]);
         fails(host, &mut powerless, 1, "CAP_NET_ADMIN is missing");
+    });
+}
+
+//= API-08: a configured port that is taken: the client does not start, and there is no port
+#[test]
+fn a_taken_port_or_a_second_client_leaves_no_port() {
+    with_namespaces("failures::a_taken_port_or_a_second_client_leaves_no_port", || {
+        let internet = Internet::new();
+        let host = &internet.client;
+        let server = SERVER.to_string();
+        let arguments = ["client", "--server", &server];
+        let taken = host.namespace.run(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
+        let further = ["--allow-ipv4", RANGE, "--port", &port];
+        fails(host, &mut command(&[&arguments[..], &further].concat()), 1, "is in use");
+        fails(host, &mut command(&["port"]), 3, "not running");
+
+        let first = Running::start(host, &arguments);
+        assert_eq!(first.fact()["state"], "probe");
+        let mut second = command(&[&arguments[..], &further[..2]].concat());
+        let output = host.command(&mut second).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8(output.stderr).unwrap().contains("already running"));
+        first.interrupt();
+        fails(host, &mut command(&["port"]), 3, "not running");
     });
 }
 

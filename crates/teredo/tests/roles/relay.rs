@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::client::{client, relay, server};
 use crate::internet::{Interface, Internet, PATIENCE, RELAY_V6, with_namespaces};
+use crate::running::command;
 
 const SERVICE_PREFIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0);
 
@@ -35,6 +36,8 @@ fn a_host_specific_relay_answers_for_its_own_host() {
         let interface = internet.relay.interface("teredo").unwrap();
         let native = Some(IpAddr::V6(RELAY_V6));
         assert_eq!(interface.routes(), [(SERVICE_PREFIX.into(), 32, native)]);
+        let port = internet.relay.command(&mut command(&["port"])).output().unwrap();
+        assert_eq!(String::from_utf8(port.stdout).unwrap(), "3545\n", "in place of a client's");
         let client = client(&internet, &[]);
         let address = crate::client::address(&client.wait_for("qualified"));
         assert_eq!(internet.client.ping(RELAY_V6), 1);
