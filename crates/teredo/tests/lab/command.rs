@@ -53,7 +53,10 @@ fn the_port_is_that_of_the_clients_socket() {
         kill -9 $LAB_CLIENT_PID
         set +e
         # It is on its way out when the signal is sent, and takes a moment.
-        for _ in 1 2 3 4 5 6 7 8 9; do $teredo port; code=$?; [ $code = 3 ] && break; sleep 0.1; done
+        for _ in 1 2 3 4 5 6 7 8 9; do
+            $teredo port; code=$?
+            [ $code = 3 ] && break; sleep 0.1
+        done
         echo KILLED $code";
     let program = env!("CARGO_BIN_EXE_teredo");
     let output = lab(&["--", "sh", "-c", script, program]).output().unwrap();
