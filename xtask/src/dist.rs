@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     copy_headers(&source("include"), &out.join("include"))?;
     let archive = archive(arguments.debug)?;
     replace(&lib.join("libnetioapi.a"), |to| Ok(fs::copy(&archive, to).map(|_| ())?))?;
-    replace(&lib.join(LIBRARY), |to| link(&archive, to))?;
+    replace(&lib.join(LIBRARY), |to| link(&archive, to, arguments.debug))?;
     let names = [SONAME, "libnetioapi.so"].into_iter().chain(ALIASES);
     for name in names {
         replace(&lib.join(name), |to| Ok(symlink(LIBRARY, to)?))?;
@@ -73,7 +73,7 @@ fn archive(debug: bool) -> Result<PathBuf> {
 
 /// Links the shared library. Not rustc's `cdylib`: rustc has a version script of its own, by which
 /// the symbols would stay without a version.
-fn link(archive: &Path, to: &Path) -> Result<()> {
+fn link(archive: &Path, to: &Path, debug: bool) -> Result<()> {
     let script = source("libnetioapi.map");
     let mut cc = Command::new("cc");
     cc.args(["-shared", "-o"]).arg(to);
@@ -82,6 +82,9 @@ fn link(archive: &Path, to: &Path) -> Result<()> {
     // NODELETE: callbacks run on threads of the library, which must not vanish under them.
     cc.args(["-Wl,-z,nodelete", "-Wl,-z,defs", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,--gc-sections"]);
     cc.arg("-Wl,--whole-archive").arg(archive).arg("-Wl,--no-whole-archive");
+    if !debug {
+        cc.arg("-Wl,--strip-debug");
+    }
     cc.args(["-lgcc_s", "-lpthread", "-ldl", "-lm", "-lc"]);
     workspace::run(&mut cc)
 }

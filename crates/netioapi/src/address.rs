@@ -268,7 +268,7 @@ pub(crate) fn is_teredo(address: Ipv6Addr) -> bool {
     address.segments()[..2] == [0x2001, 0]
 }
 
-/// Whether the end of an address is a modified EUI-64 of an Ethernet address (RFC 4291, appendix A).
+/// Whether the end of an address is made from an Ethernet address (RFC 4291, appendix A).
 fn is_from_hardware(address: Ipv6Addr) -> bool {
     address.octets()[11..13] == [0xff, 0xfe]
 }

@@ -1,5 +1,5 @@
 //! The C interface as a C program meets it: compiled with the installed header by `pkg-config`,
-//! linked with the shared library, run under sanitizers, beside a daemon that does what a test says.
+//! linked with the shared library, run under sanitizers, beside a daemon that a test directs.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -68,9 +68,8 @@ fn the_layouts_are_those_of_windows() {
         text += &format!("static_assert(sizeof({structure}) == {size}, \"{structure}\");\n");
     }
     for (structure, member, offset) in OFFSETS {
-        text += &format!(
-            "static_assert(offsetof({structure}, {member}) == {offset}, \"{structure}.{member}\");\n"
-        );
+        let is_there = format!("offsetof({structure}, {member}) == {offset}");
+        text += &format!("static_assert({is_there}, \"{structure}.{member}\");\n");
     }
     for (name, value) in VALUES {
         text += &format!("static_assert((int)({name}) == {value}, \"{name}\");\n");
@@ -172,4 +171,25 @@ fn pkg_config_knows_both_forms() {
     assert!(build::pkg_config("netioapi", &["--libs"]).contains(&"-lnetioapi".to_owned()));
     let flags = build::pkg_config("netio", &["--cflags"]);
     assert!(flags.contains(&"-DNETIOAPI_KERNEL_MODE".to_owned()), "{flags:?}");
+}
+
+/// Sources for Windows need no change but an include path: the headers that they expect are there.
+#[test]
+fn a_source_for_windows_compiles_and_runs() {
+    let include = build::dist().join("include/netioapi-windows");
+    let source = build::sources().join("for_windows.c");
+    for compiler in ["cc", "c++"] {
+        let program = build::dist().join(format!("for-windows-{compiler}-{}", std::process::id()));
+        let mut cc = Command::new(compiler);
+        cc.arg(format!("-I{}", include.display())).arg(&source).arg("-o").arg(&program);
+        cc.args(build::pkg_config("netioapi", &["--cflags", "--libs"]));
+        cc.arg(format!("-Wl,-rpath,{}", build::dist().join("lib").display()));
+        let output = cc.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new(&program).env("TEREDO_RUNTIME_DIR", "/nonexistent").output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("GetTeredoPort: 21") && said.contains("type 3"), "{said}");
+    }
 }
