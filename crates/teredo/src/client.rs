@@ -94,7 +94,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     }
     // From here on a signal ends the loop, and only the loop.
     let watch = Watch::new()?;
-    let publisher = Publisher::start(&report, settings(&args))?;
+    let publisher = Publisher::start(&report, settings(&args));
     let socket = UdpPort::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, args.port))?;
     let (tun, tunnel) = shared::create_tunnel(&args.interface)?;
 

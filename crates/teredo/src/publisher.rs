@@ -2,8 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use anyhow::Context;
-use teredo_control::server::{Command, Config, Server, SetError, StartError};
+use teredo_control::server::{Command, Config, Server, SetError};
 use teredo_control::{RuntimeDir, Snapshot};
 
 use crate::report::Report;
@@ -16,25 +15,18 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// Publishes `first`, from a thread of its own. Where that cannot be done it says so once, and
-    /// nothing is published.
-    ///
-    /// # Errors
-    /// When another client or host-specific relay is this host's already.
-    pub(crate) fn start(report: &Report, first: Snapshot) -> anyhow::Result<Self> {
+    /// nothing is published: a role in another network namespace is as good without.
+    pub(crate) fn start(report: &Report, first: Snapshot) -> Self {
         let directory = RuntimeDir::from_environment();
         let config = Config { group: Config::group_named(GROUP), ..Config::default() };
         match Server::start(&directory, config, first) {
-            Ok(server) => Ok(Self { server: Some(server) }),
-            Err(error @ StartError::AlreadyRunning(_)) => Err(error).context(
-                "there is a Teredo client here (to run another, for instance in a network \
-                 namespace, give it its own TEREDO_RUNTIME_DIR)",
-            ),
-            Err(error @ (StartError::UnsafeDirectory(_) | StartError::System { .. })) => {
+            Ok(server) => Self { server: Some(server) },
+            Err(error) => {
                 report.say(&format!(
-                    "other programs cannot ask for the port and the state: {error} \
+                    "other programs cannot ask this one for its port and state: {error} \
                      (TEREDO_RUNTIME_DIR names another place)"
                 ));
-                Ok(Self::default())
+                Self::default()
             }
         }
     }

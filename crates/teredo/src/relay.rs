@@ -67,7 +67,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let report = Report::new(args.common.json);
     let watch = Watch::new()?;
     let publisher = if args.host_only {
-        Publisher::start(&report, publication(&args, None, None))?
+        Publisher::start(&report, publication(&args, None, None))
     } else {
         Publisher::default()
     };
