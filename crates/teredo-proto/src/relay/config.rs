@@ -22,13 +22,58 @@ pub struct Config {
     pub behind_nat: bool,
     /// The most clients remembered at a time.
     pub peers_max: usize,
-    /// How many clients per second may be sought that are not known yet.
-    pub new_peers: Rate,
+    /// How many clients may be sought that are not known yet.
+    pub new_peers: NewPeers,
+}
+
+/// How many clients may be sought that are not known yet. Anybody on the IPv6 Internet can have
+/// some sought, so nobody gets more than a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewPeers {
+    /// For the native sources of one /64: a link, and all the addresses a host may take there.
+    pub per_link: Rate,
+    /// For those of one /48, a site.
+    pub per_site: Rate,
+    /// For those of one /32, a network.
+    pub per_network: Rate,
+    /// Of one server, to which their bubbles go: no server, and nobody who is said to be one,
+    /// gets all bubbles of a relay.
+    pub per_server: Rate,
+    /// For everybody.
+    pub total: Rate,
+}
+
+impl NewPeers {
+    /// No shares, only a limit for everybody: right if all native sources are the operator's own.
+    pub const fn undivided(total: Rate) -> Self {
+        const ALL: Rate = Rate { per_s: u32::MAX, burst: u32::MAX };
+        Self { per_link: ALL, per_site: ALL, per_network: ALL, per_server: ALL, total }
+    }
+
+    /// Shares of `total`: a sixteenth for a link, an eighth for a site, a quarter for a network,
+    /// half for a server.
+    pub const fn shared(total: Rate) -> Self {
+        const fn part(total: Rate, of: u32) -> Rate {
+            Rate { per_s: total.per_s.div_ceil(of), burst: total.burst.div_ceil(of) }
+        }
+        Self {
+            per_link: part(total, 16),
+            per_site: part(total, 8),
+            per_network: part(total, 4),
+            per_server: part(total, 2),
+            total,
+        }
+    }
 }
 
 impl Config {
     /// The defaults for a relay on this endpoint.
     pub fn new(service: SocketAddrV4, scope: Scope) -> Self {
+        let new_peers = if scope.is_host() {
+            NewPeers::undivided(NEW_PEERS)
+        } else {
+            NewPeers::shared(NEW_PEERS)
+        };
         Self {
             service,
             filter: Ipv4Filter::default(),
@@ -36,7 +81,7 @@ impl Config {
             scope,
             behind_nat: false,
             peers_max: PEERS_MAX,
-            new_peers: NEW_PEERS,
+            new_peers,
         }
     }
 }
