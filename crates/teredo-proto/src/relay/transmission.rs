@@ -6,7 +6,7 @@ use teredo_wire::icmpv6::ErrorMessage;
 use teredo_wire::{Ipv6, MTU_DEFAULT, TEREDO_PORT, TeredoAddress};
 
 use crate::limiter::Exhausted;
-use crate::peers::{ATTEMPT_GAP, PeerId};
+use crate::peers::{ATTEMPT_GAP, Class, PeerId};
 use crate::reason::DropReason;
 use crate::relay::Relay;
 use crate::relay::outbox::Bubble;
@@ -104,7 +104,8 @@ impl Relay {
             }
             return Err(DropReason::NewPeerLimit);
         }
-        let Ok(inserted) = self.peers.insert(now, client.to_ipv6(), Peer::default()) else {
+        let inserted = self.peers.insert(now, client.to_ipv6(), Class::Sought, Peer::default());
+        let Ok(inserted) = inserted else {
             self.overload.note_refusal(now);
             return Err(DropReason::PeerListFull);
         };
