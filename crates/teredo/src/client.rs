@@ -64,6 +64,11 @@ pub(crate) struct Args {
     #[arg(long)]
     despite_native_ipv6: bool,
 
+    /// The most peers remembered at a time, which sets how much memory it takes
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    peers_max: Option<u32>,
+
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -106,6 +111,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     config.refresh_interval = Duration::from_secs(args.refresh_interval);
     config.strict = args.strict;
     config.filter = filter;
+    config.peers_max = args.peers_max.map_or(config.peers_max, |most| most as usize);
 
     let mut client = Client::new(config, seed()?);
     let now = BootClock.now();

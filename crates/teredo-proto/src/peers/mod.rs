@@ -69,6 +69,12 @@ impl<P: Default> PeerTable<P> {
         }
     }
 
+    /// Bytes that a table of `peers_max` takes at most, without what each `P` allocates.
+    pub(crate) const fn memory_max(peers_max: usize) -> usize {
+        let of_one = size_of::<Slot<P>>() + Recency::BYTES_PER_PEER + INDEX_BYTES + DEADLINE_BYTES;
+        of_one * peers_max
+    }
+
     /// Number of peers.
     pub(crate) fn len(&self) -> usize {
         self.index.len()
@@ -262,6 +268,12 @@ struct Slot<P> {
 fn hash(key: &Key, address: Ipv6Addr) -> u64 {
     key.hash(&address.octets()) as u64
 }
+
+/// Bytes of the hash table for one peer at most: a `PeerId` and a control byte, twice because it
+/// grows by doubling, and half as much again while it does; one place in the list of vacant slots.
+const INDEX_BYTES: usize = 3 * (size_of::<PeerId>() + 1) + size_of::<PeerId>();
+/// Bytes of one deadline in a B-tree whose nodes are half full at worst.
+const DEADLINE_BYTES: usize = 2 * size_of::<(Instant, PeerId)>() + 8;
 
 /// The peers of this class that were not used for this long, the oldest first.
 type Dispensable = (Class, Duration);

@@ -28,6 +28,9 @@ impl Class {
 }
 
 impl Recency {
+    /// Bytes for one peer.
+    pub(crate) const BYTES_PER_PEER: usize = size_of::<Link>();
+
     /// Adds a peer, which is in no list, as the one used last.
     pub(crate) fn push(&mut self, id: PeerId, class: Class) {
         if self.links.len() <= id.slot() {

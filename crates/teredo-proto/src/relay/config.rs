@@ -4,6 +4,9 @@ use core::net::{Ipv6Addr, SocketAddrV4};
 
 use crate::filter::{DENIED_PORTS, Ipv4Filter};
 use crate::limiter::Rate;
+use crate::peers::{PacketQueue, PeerTable};
+use crate::relay::QUEUED_BYTES_MAX;
+use crate::relay::peer::Peer;
 
 /// How a relay is set up.
 #[derive(Clone, Debug)]
@@ -84,6 +87,14 @@ impl Config {
             new_peers,
         }
     }
+
+    /// Bytes that the relay allocates at most: for each client its entry and its place in the
+    /// table's lists, and for all together the packets that wait. The program around it takes some
+    /// megabytes more, whatever happens.
+    pub const fn memory_max(&self) -> usize {
+        let peers = PeerTable::<Peer>::memory_max(self.peers_max);
+        peers + self.peers_max * PacketQueue::IDLE_BYTES + QUEUED_BYTES_MAX
+    }
 }
 
 /// Whom a relay serves: the only sources of packets to clients, and the only destinations of
@@ -134,7 +145,7 @@ impl Scope {
     }
 }
 
-/// Clients of a busy site; 70 MB when all are there.
+/// Clients of a busy site; [`Config::memory_max`] tells what they take when all are there.
 const PEERS_MAX: usize = 1 << 18;
 /// New clients: a site's worth at once. Each costs memory and bubbles, and the bubbles go to
 /// whichever server the destination names, so a scan of the address space must stay a trickle of
@@ -158,5 +169,16 @@ mod tests {
         assert!(contains(&prefix("::", 0), "2001:db8::1"));
         assert!(contains(&prefix("2001:db8::1", 128), "2001:db8::1"));
         assert!(!contains(&prefix("2001:db8::1", 128), "2001:db8::2"));
+    }
+
+    //= SEC-10, T-09: what is documented: half a kilobyte for a client, and 64 MiB for packets
+    #[test]
+    fn memory_is_half_a_kilobyte_for_a_client() {
+        let service = SocketAddrV4::new([192, 0, 2, 1].into(), 3545);
+        let config = Config {
+            peers_max: 1 << 16,
+            ..Config::new(service, Scope::internet(Ipv6Addr::LOCALHOST))
+        };
+        assert!(config.memory_max() <= (64 << 20) + 512 * config.peers_max);
     }
 }

@@ -5,6 +5,8 @@ use core::net::{Ipv4Addr, SocketAddrV4};
 use crate::filter::{DENIED_PORTS, Ipv4Filter};
 use crate::limiter::Rate;
 use crate::reason::DropReason;
+use crate::server::limits::Purse;
+use crate::server::outbox::Outbox;
 
 /// How a server is set up.
 #[derive(Clone, Debug)]
@@ -39,6 +41,12 @@ impl Config {
             limits: Limits::default(),
             relay: None,
         }
+    }
+
+    /// Bytes that a server allocates, whoever it serves: its limits, and answers that wait. The
+    /// program around it takes some megabytes more, whatever happens.
+    pub const fn memory_max(&self) -> usize {
+        3 * Purse::BYTES + Outbox::BYTES
     }
 }
 

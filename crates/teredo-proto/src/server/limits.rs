@@ -13,6 +13,9 @@ use crate::time::Instant;
 pub(super) struct Purse(Shares<2>);
 
 impl Purse {
+    /// Bytes of one.
+    pub(super) const BYTES: usize = 2 * 8 * (SOURCE_CELLS + PREFIX_CELLS);
+
     /// A full one. `purpose` keeps it apart from others with the same seed.
     pub(super) fn new(budget: &Budget, seed: Seed, purpose: &str) -> Self {
         let sketch = |rate, cells, group| {
