@@ -59,12 +59,6 @@ impl BucketSketch {
         Self { pace: Pace::new(rate), hash_key, rows: [row(), row()] }
     }
 
-    /// Takes a token of `key`, if there is one.
-    pub(crate) fn take(&mut self, now: Instant, key: impl Into<u64>) -> bool {
-        let cells = self.cells(key.into());
-        self.take_at(now, cells)
-    }
-
     /// The cell of `key` in each row.
     fn cells(&self, key: u64) -> [usize; 2] {
         let hash = self.hash_key.hash(&key.to_be_bytes());
@@ -215,7 +209,7 @@ mod tests {
             let now = START + Duration::from_millis(100) * tenth;
             for round in 0..640_u32 {
                 let key = (round * 7 + tenth) % 64;
-                granted[key as usize] += usize::from(sketch.take(now, key));
+                granted[key as usize] += usize::from(take(&mut sketch, now, key));
             }
         }
         assert!(granted.iter().all(|&count| count <= 3 + 99), "{granted:?}");
@@ -226,10 +220,14 @@ mod tests {
         let rate = Rate { per_s: 1, burst: 4 };
         let mut sketch = BucketSketch::new(rate, 16_384, Key::new([7; 32], b"test"));
         for key in 0..1000_u32 {
-            assert!((0..5).filter(|_| sketch.take(START, key)).count() <= 4);
+            assert!((0..5).filter(|_| take(&mut sketch, START, key)).count() <= 4);
         }
-        let refused = (1000..11_000_u32).filter(|&key| !sketch.take(START, key)).count();
+        let refused = (1000..11_000_u32).filter(|&key| !take(&mut sketch, START, key)).count();
         assert!(refused < 100, "{refused} of 10,000 others were refused");
+    }
+
+    fn take(sketch: &mut BucketSketch, now: Instant, key: u32) -> bool {
+        sketch.take_at(now, sketch.cells(key.into()))
     }
 
     fn shares(total: Rate) -> Shares<2> {

@@ -34,7 +34,7 @@ use crate::client::outbox::{Events, Outbox};
 use crate::client::peer::Peer;
 use crate::client::qualification::{Backoff, Mapping};
 use crate::filter::Ipv4Filter;
-use crate::limiter::{BucketSketch, Rate, TokenBucket};
+use crate::limiter::{BucketSketch, Rate, Shares, TokenBucket};
 use crate::peers::{AnswerLimits, PacketQueue, PeerTable, QueueBudget};
 use crate::random::{Key, Random, Seed};
 use crate::reason::Counters;
@@ -124,7 +124,7 @@ pub struct Client {
     /// Entries made for native sources that nobody here has written to.
     strangers: TokenBucket,
     /// Entries made for sources that came by themselves, by the IPv4 addresses they came from.
-    newcomers: BucketSketch,
+    newcomers: Shares<1>,
     /// ICMPv6 errors to the stack.
     errors: TokenBucket,
     outbox: Outbox,
@@ -165,7 +165,7 @@ impl Client {
             echo_key: EchoKey::new(seed, &mut random),
             answers: AnswerLimits::new(seed),
             strangers: TokenBucket::new(STRANGERS_PER_S, STRANGERS_BURST),
-            newcomers: BucketSketch::new(NEWCOMERS, NEWCOMER_CELLS, Key::new(seed, b"newcomers")),
+            newcomers: newcomers(seed),
             errors: TokenBucket::new(ERRORS_PER_S, ERRORS_BURST),
             outbox: Outbox::default(),
             events: Events::default(),
@@ -326,6 +326,12 @@ impl Role for Client {
     }
 }
 
+fn newcomers(seed: Seed) -> Shares<1> {
+    let by_address = Key::new(seed, b"newcomers");
+    let by_address = BucketSketch::new(NEWCOMERS_PER_ADDRESS, NEWCOMER_CELLS, by_address);
+    Shares::new([by_address], NEWCOMERS)
+}
+
 /// The interval RFC 4380 section 2.15 presumes.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -341,9 +347,12 @@ const STRANGERS_BURST: u32 = 200;
 /// Entries made for sources at one IPv4 address: many peers behind one carrier NAT or relay may
 /// turn up at once, but one host alone can neither fill the peer list with addresses of its own nor
 /// take the share of all others.
-const NEWCOMERS: Rate = Rate { per_s: 16, burst: 64 };
-/// Cells in each row of that limit, 16 KiB in all: several times the hosts that are at it when
-/// their peers fill the list.
+const NEWCOMERS_PER_ADDRESS: Rate = Rate { per_s: 16, burst: 64 };
+/// Entries made for all of them: many times what a busy peer-to-peer application meets. Each costs
+/// a bubble or an echo request, whoever the source is said to be.
+const NEWCOMERS: Rate = Rate { per_s: 1_000, burst: 4_000 };
+/// Cells in each row of the limit by address, 16 KiB in all: several times the hosts that are at it
+/// when there is room for no more.
 const NEWCOMER_CELLS: usize = 1 << 10;
 
 /// Bytes of the stack's packets that wait for all peers at most, so that a scan of the address

@@ -245,7 +245,7 @@ impl Client {
         }
         let id = match known {
             Some(id) => id,
-            None if !self.newcomers.take(now, accepted.from.ip().to_bits()) => {
+            None if !self.admits_newcomer(now, *accepted.from.ip()) => {
                 return Err(DropReason::RateLimit);
             }
             None => self.add_peer(now, accepted.source, Class::Stranger)?,
@@ -294,10 +294,15 @@ impl Client {
         Ok(Inbound::Consumed)
     }
 
-    /// Whether one more native source may be tested. Who floods uses up the share of one IPv4
-    /// address and not everybody's.
+    /// Whether one more source that came by itself may have an entry. Who floods uses up the share
+    /// of one IPv4 address and not everybody's.
+    fn admits_newcomer(&mut self, now: Instant, observed: Ipv4Addr) -> bool {
+        self.newcomers.take(now, [observed.to_bits().into()]).is_ok()
+    }
+
+    /// Whether one more native source may be tested.
     fn admits_stranger(&mut self, now: Instant, observed: Ipv4Addr) -> bool {
-        self.newcomers.take(now, observed.to_bits()) && self.strangers.take(now)
+        self.admits_newcomer(now, observed) && self.strangers.take(now)
     }
 
     /// Something proved that `endpoint` leads to the peer: what waited for that goes its way.

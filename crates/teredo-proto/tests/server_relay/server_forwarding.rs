@@ -141,7 +141,7 @@ fn forwarding_leaves_no_state() {
     assert_eq!(state(&server), before);
 }
 
-//= S-FWD-08, SEC-13: 88 bytes of ICMPv6 and 168 bytes in all pass, one more does not
+//= S-FWD-08, SEC-13, T-13: 88 bytes of ICMPv6 and 168 bytes in all pass, one more does not
 #[test]
 fn large_packets_do_not_pass() {
     let passes = |packet: &[u8]| match from_client(packet) {

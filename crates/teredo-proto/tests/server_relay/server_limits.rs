@@ -17,7 +17,7 @@ fn answers(server: &mut Server, millis: u64, address: Ipv4Addr, count: u16) -> u
     (1..=count).map(ask).sum()
 }
 
-//= S-RS-14: one answer each, and 1,024 at once and 256 a second for one address
+//= S-RS-14, T-12: one answer each, and 1,024 at once and 256 a second for one address
 #[test]
 fn one_address_gets_its_share() {
     let mut server = server();
@@ -30,7 +30,7 @@ fn one_address_gets_its_share() {
     assert_eq!(server.counters().advertisements_sent, 1024 + 128 + 9);
 }
 
-//= S-RS-14: four times as many for a /24
+//= S-RS-14, T-12: four times as many for a /24
 #[test]
 fn one_prefix_gets_its_share() {
     let mut server = server();
@@ -40,7 +40,7 @@ fn one_prefix_gets_its_share() {
     assert_eq!(answers(&mut server, 0, v4("198.51.100.1"), 100), 100);
 }
 
-//= S-RS-14: and a limit for everybody together
+//= S-RS-14, T-12: and a limit for everybody together
 #[test]
 fn all_together_get_their_share() {
     let mut server = server_with(|config| {
@@ -52,7 +52,7 @@ fn all_together_get_their_share() {
     assert_eq!((ask(0), ask(1000)), (50, 10));
 }
 
-//= S-RS-14: the defaults do not touch 250,000 solicitations a second from 4,096 addresses
+//= S-RS-14, T-12: the defaults do not touch 250,000 solicitations a second from 4,096 addresses
 #[test]
 fn a_large_honest_load_is_not_limited() {
     const ADDRESSES: u32 = 4096;
