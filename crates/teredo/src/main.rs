@@ -20,6 +20,7 @@ mod client;
 mod control;
 mod decode;
 mod exit;
+mod firewall;
 mod host;
 mod lab;
 mod output;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Port(args) => port::run(args),
         Command::Status(args) => status::run(args),
         Command::WaitOnline(args) => wait_online::run(args),
+        Command::Firewall(args) => firewall::run(args),
         Command::Lab(args) => lab::run(args),
         Command::Address(args) => address::run(args),
         Command::Decode(args) => decode::run(args),
