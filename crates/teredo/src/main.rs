@@ -21,6 +21,7 @@ mod control;
 mod daemon;
 mod decode;
 mod exit;
+mod firewall;
 mod host;
 mod lab;
 mod output;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::Set(args) => set::run(args),
         Command::Show(args) => status::show(args),
         Command::WaitOnline(args) => wait_online::run(args),
+        Command::Firewall(args) => firewall::run(args),
         Command::Lab(args) => lab::run(args),
         Command::Address(args) => address::run(args),
         Command::Decode(args) => decode::run(args),
