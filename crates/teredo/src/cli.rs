@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::exit::Exit;
-use crate::{address, client, decode, lab, port, relay, server, status, wait_online};
+use crate::{address, client, decode, keys, lab, port, relay, server, status, wait_online};
 
 /// Teredo for Linux: IPv6 for hosts behind IPv4 NATs.
 #[derive(Debug, Parser)]
@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Status(status::Args),
     /// Wait until Teredo is qualified
     WaitOnline(wait_online::Args),
+    /// Make keys for the clients of a private server
+    Key(keys::Args),
     /// Build a small Internet in namespaces and show that it all works; needs no root
     Lab(lab::Args),
     /// Explain a Teredo address, or build one

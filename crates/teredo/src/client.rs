@@ -20,6 +20,7 @@ use crate::client::host::{ClientHost, Network};
 use crate::client::publication::settings;
 use crate::exit::Exit;
 use crate::host::{self as shared, CommonArgs, Watch};
+use crate::keys::KeyArgs;
 use crate::publisher::Publisher;
 use crate::report::Report;
 use crate::secondary::Secondary;
@@ -60,6 +61,9 @@ pub(crate) struct Args {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: Option<u64>,
 
+    #[command(flatten)]
+    key: KeyArgs,
+
     /// Run also where this host has IPv6 by other means
     #[arg(long)]
     despite_native_ipv6: bool,
@@ -72,12 +76,14 @@ const EXAMPLES: &str = "Examples:
   teredo client --server teredo.example.net
   teredo client --server 192.0.2.1 --port 3545 --json
   teredo client --server 192.0.2.1 --timeout 10 || echo no IPv6
+  teredo client --server 192.0.2.1 --identifier laptop --key-file /etc/teredo/laptop.key
 
 Needs CAP_NET_ADMIN. The interface and all that is on it disappear when the client ends. What it
 does is told by teredo status, teredo port and libnetioapi.";
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let report = Report::new(args.common.json);
+    let secret = args.key.secret()?;
     if let Some(address) = native_ipv6_source().filter(|_| !args.despite_native_ipv6) {
         report.say(&format!(
             "this host has IPv6 without Teredo ({address}); to reach Teredo clients from it run \
@@ -105,6 +111,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     config.local_address = network.local_address;
     config.refresh_interval = Duration::from_secs(args.refresh_interval);
     config.strict = args.strict;
+    config.secret = secret;
     config.filter = filter;
 
     let mut client = Client::new(config, seed()?);

@@ -21,6 +21,7 @@ mod control;
 mod decode;
 mod exit;
 mod host;
+mod keys;
 mod lab;
 mod output;
 mod port;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Port(args) => port::run(args),
         Command::Status(args) => status::run(args),
         Command::WaitOnline(args) => wait_online::run(args),
+        Command::Key(args) => keys::run(args),
         Command::Lab(args) => lab::run(args),
         Command::Address(args) => address::run(args),
         Command::Decode(args) => decode::run(args),

@@ -64,6 +64,9 @@ fn rows(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
     rows.extend(snapshot.nat.map(|kind| ("NAT", nat(kind).to_owned())));
     if snapshot.state == State::Qualified {
         rows.extend(mappings(snapshot));
+        // After all that others have, too.
+        let is_due = snapshot.key_renewal == Some(true);
+        rows.extend(is_due.then(|| ("Key", "to be renewed".to_owned())));
     }
     rows
 }
@@ -116,6 +119,7 @@ fn error(reason: Option<&str>) -> (&'static str, Option<u32>) {
         Some("no-secondary-answer") => "secondary Teredo server not reachable over UDP",
         Some("forbidden-server") => "Teredo server has no public IPv4 address",
         Some("refused") => "Teredo server refuses unknown clients",
+        Some("no-proof") => "Teredo server does not know the key of the client",
         Some("no-native-address") => "no native IPv6 or no IPv4 address",
         Some(_) => return ("general system failure", Some(u32::MAX)),
     };

@@ -130,6 +130,7 @@ impl Host<Relay> for RelayHost {
             Event::StateChanged(_)
             | Event::AddressChanged(_)
             | Event::NatKindChanged(_)
+            | Event::KeyRenewal(_)
             | Event::ServerLost
             | Event::PeerReached(_)
             | Event::PeerUnreachable(_) => {}

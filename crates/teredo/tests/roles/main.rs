@@ -5,6 +5,7 @@
 mod client;
 mod failures;
 mod internet;
+mod keys;
 mod relay;
 mod running;
 mod server;
