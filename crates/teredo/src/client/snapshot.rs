@@ -59,7 +59,8 @@ impl Snapshot {
             (State::Qualified, address, _)
                 if before.is_some_and(|before| before.address == address) =>
             {
-                nat.to_owned()
+                // Else it is the key that is to be renewed, or no more, and that was said.
+                return before.filter(|before| before.nat != self.nat).map(|_| nat.to_owned());
             }
             (State::Qualified, Some(address), Some(mapped)) => {
                 let took = took_ms.map(|took_ms| format!(" after {took_ms:.1} ms"));

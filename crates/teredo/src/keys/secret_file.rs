@@ -23,10 +23,8 @@ pub(super) fn read(path: &Path) -> anyhow::Result<String> {
     let metadata = file.metadata().with_context(|| format!("cannot look at {shown}"))?;
     let mode = metadata.permissions().mode();
     if mode & OTHERS != 0 {
-        bail!(
-            "{shown} holds keys, and is open to others (mode {:04o}); chmod o= it",
-            mode & 0o7777
-        );
+        let mode = mode & 0o7777;
+        bail!("{shown} holds keys and is open to others (mode {mode:04o}): chmod o= {shown}");
     }
     let mut text = String::new();
     let read = file.take(FILE_LEN_MAX + 1).read_to_string(&mut text);
