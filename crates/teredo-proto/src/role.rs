@@ -119,6 +119,9 @@ pub enum Event {
     StateChanged(State),
     /// The client's Teredo address is this one now, on a link of this MTU; `None`: it has none.
     AddressChanged(Option<(Ipv6Addr, u16)>),
+    /// The client goes dormant. Its address is to stay where it is, for no new connection to choose
+    /// if there is another, so that a packet from it can wake the client.
+    AddressDeprecated,
     /// The client learned what kind of NAT it is behind.
     NatKindChanged(NatKind),
     /// The server asks for a new key for the client (`true`), or no more (`false`). The old one
@@ -241,6 +244,8 @@ pub enum Reason {
     Refresh,
     /// A new attempt to qualify.
     Restart,
+    /// The end of service for want of need.
+    Dormancy,
     /// Repeating or giving up bubbles or echo requests to a peer.
     Peer,
     /// The end of an overload.

@@ -19,7 +19,7 @@ pub(crate) use clients::ClientsArgs;
 pub(crate) use new::{Args, run};
 
 /// Options for the key of a client.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct KeyArgs {
     /// Name under which the server knows the key of this client; without it any server without keys
     /// will do
@@ -54,7 +54,7 @@ impl KeyArgs {
 }
 
 /// The identifier of a client in configuration: one word.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name(Identifier);
 
 impl FromStr for Name {

@@ -7,6 +7,7 @@ mod common;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use common::{Run, command, run};
 use teredo_control::testing::TestDir;
@@ -26,10 +27,15 @@ fn mode(path: &Path) -> u32 {
 }
 
 /// A client that never gets further than its key, or its server.
-fn client(path: &str) -> Run {
-    let identity = ["--identifier", "laptop", "--key-file", path];
-    run(&[&["client", "--server", "no-such-host.invalid", "--despite-native-ipv6"], &identity[..]]
-        .concat())
+fn client(directory: &TestDir, path: &str) -> Run {
+    Run::of(client_command(directory, path).output().unwrap())
+}
+
+fn client_command(directory: &TestDir, path: &str) -> Command {
+    let mut command = command(&["client", "--server", "192.0.2.1", "--despite-native-ipv6"]);
+    command.args(["--identifier", "laptop", "--key-file", path]);
+    command.env("TEREDO_RUNTIME_DIR", directory.runtime().path());
+    command
 }
 
 /// A server that never gets further than its clients, or its address.
@@ -37,7 +43,7 @@ fn server(path: &str) -> Run {
     run(&["server", "--address", "192.0.2.1", "--clients", path])
 }
 
-const PAST_THE_KEY: &str = "no-such-host.invalid does not resolve";
+const PAST_THE_KEY: &str = "server address 192.0.2.1 is not a public one";
 const PAST_THE_CLIENTS: &str = "192.0.2.1 is not on this host";
 
 #[test]
@@ -59,7 +65,7 @@ fn a_new_key_is_a_line_for_the_server_and_a_file_for_the_client() {
         (0o600, format!("{key}\n"))
     );
 
-    client(shown).is_one_line(1, PAST_THE_KEY);
+    client(&directory, shown).is_one_line(1, PAST_THE_KEY);
     let clients = file(&directory, "clients", 0o600, &made.stdout);
     server(clients.to_str().unwrap()).is_one_line(1, PAST_THE_CLIENTS);
 
@@ -91,7 +97,7 @@ fn a_key_file_that_others_can_read_is_refused() {
             ("is open to others (mode 0", "is open to others (mode 0")
         };
         let path = file(&directory, "a.key", mode, KEY);
-        client(path.to_str().unwrap()).is_one_line(1, expected);
+        client(&directory, path.to_str().unwrap()).is_one_line(1, expected);
         let path = file(&directory, "clients", mode, format!("a hmac-sha1 {KEY}\n"));
         server(path.to_str().unwrap()).is_one_line(1, further);
         fs::remove_file(path).unwrap();
@@ -104,7 +110,7 @@ fn what_is_wrong_with_a_file_is_said_without_the_key() {
     let directory = TestDir::new().unwrap();
     let refused = |text: &[u8], why: &str| {
         let path = file(&directory, "a.key", 0o600, text);
-        let run = client(path.to_str().unwrap());
+        let run = client(&directory, path.to_str().unwrap());
         run.is_one_line(1, why);
         assert!(!run.stderr.contains("3031323334"), "{run:?}");
     };
@@ -114,9 +120,9 @@ fn what_is_wrong_with_a_file_is_said_without_the_key() {
     refused(format!("{KEY}\n{KEY}\n").as_bytes(), "does not hold one key");
     refused(format!("laptop hmac-sha1 {KEY}\n").as_bytes(), "does not hold one key");
     refused(b"\xff\xfe", "cannot read");
-    client("/nowhere/a.key").is_one_line(1, "cannot open /nowhere/a.key: No such file");
+    client(&directory, "/nowhere/a.key").is_one_line(1, "cannot open /nowhere/a.key: No such file");
     let path = file(&directory, "b.key", 0o600, format!("# of the laptop\n\n {KEY}\r\n"));
-    client(path.to_str().unwrap()).is_one_line(1, PAST_THE_KEY);
+    client(&directory, path.to_str().unwrap()).is_one_line(1, PAST_THE_KEY);
 
     let text = format!("# ours\na hmac-sha1 {KEY}\nb {KEY}\n");
     let path = file(&directory, "clients", 0o600, text);
@@ -140,10 +146,8 @@ fn a_bare_name_is_a_credential_if_there_is_one() {
     let directory = TestDir::new().unwrap();
     let credentials = directory.runtime().path();
     file(&directory, "teredo.key", 0o400, KEY);
-    let arguments = ["client", "--server", "no-such-host.invalid", "--despite-native-ipv6"];
     let client = |path: &str| {
-        let mut command = command(&arguments);
-        command.args(["--identifier", "laptop", "--key-file", path]);
+        let mut command = client_command(&directory, path);
         Run::of(command.env("CREDENTIALS_DIRECTORY", credentials).output().unwrap())
     };
     client("teredo.key").is_one_line(1, PAST_THE_KEY);

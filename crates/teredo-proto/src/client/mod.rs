@@ -11,6 +11,7 @@
 //! 5.2.7 and 5.2.8) are not there either.
 
 mod advertisement;
+mod dormancy;
 mod echo;
 mod exchange;
 mod maintenance;
@@ -35,7 +36,7 @@ use crate::client::qualification::{Backoff, Mapping};
 use crate::filter::Ipv4Filter;
 use crate::keys::Secret;
 use crate::limiter::{BucketSketch, Rate, TokenBucket};
-use crate::peers::{AnswerLimits, PeerTable, QueueBudget};
+use crate::peers::{AnswerLimits, PacketQueue, PeerTable, QueueBudget};
 use crate::random::{Key, Random, Seed};
 use crate::reason::Counters;
 use crate::role::{
@@ -65,6 +66,8 @@ pub struct Config {
     pub filter: Ipv4Filter,
     /// The most peers remembered at a time.
     pub peers_max: usize,
+    /// How long a client that nobody needs stays qualified before it goes dormant; `None`: always.
+    pub dormant_after: Option<Duration>,
 }
 
 impl Config {
@@ -80,6 +83,7 @@ impl Config {
             secret: None,
             filter: Ipv4Filter::default(),
             peers_max: PEERS_MAX,
+            dormant_after: None,
         }
     }
 
@@ -102,6 +106,12 @@ pub struct Client {
     /// The last address in use: the same mapping gets the same address again.
     last_address: Option<TeredoAddress>,
     backoff: Backoff,
+    /// When somebody last needed the address.
+    needed_at: Instant,
+    /// The address that the host keeps while the client sleeps, and until it is qualified again.
+    resting: Option<Ipv6Addr>,
+    /// Packets that ended the sleep and wait for the address.
+    early: PacketQueue,
     peers: PeerTable<Peer>,
     /// Packets of the stack that wait, and those that wait no more and are to be taken out.
     queued: QueueBudget,
@@ -131,6 +141,8 @@ enum Phase {
     Secondary { exchange: Exchange, found: Mapping },
     /// In service.
     Qualified(Service),
+    /// Asleep until somebody needs the address.
+    Dormant,
 }
 
 impl Client {
@@ -143,6 +155,9 @@ impl Client {
             is_renewal_due: false,
             last_address: None,
             backoff: Backoff::default(),
+            needed_at: Instant::default(),
+            resting: None,
+            early: PacketQueue::default(),
             peers: PeerTable::new(config.peers_max, seed),
             queued: QueueBudget::new(QUEUED_BYTES_MAX),
             held: QueueBudget::new(HELD_BYTES_MAX),
@@ -162,6 +177,7 @@ impl Client {
     /// Begins to qualify, at once; nothing if the client is running already.
     pub fn start(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Offline { .. }) {
+            self.needed_at = now;
             self.qualify_afresh(now);
         }
     }
@@ -169,6 +185,7 @@ impl Client {
     /// Goes off-line for good.
     pub fn stop(&mut self) {
         self.go_offline(OfflineReason::Stopped, None);
+        self.forget_early();
     }
 
     /// Takes the addresses that the server's name stands for now. Other ones than before make a
@@ -190,6 +207,11 @@ impl Client {
         self.requalify(now);
     }
 
+    /// Takes another refresh interval; it counts from the next refresh on.
+    pub fn set_refresh_interval(&mut self, refresh_interval: Duration) {
+        self.config.refresh_interval = refresh_interval;
+    }
+
     /// Takes another filter, because the addresses of this host have changed.
     pub fn set_filter(&mut self, filter: Ipv4Filter) {
         self.config.filter = filter;
@@ -201,6 +223,7 @@ impl Client {
             Phase::Offline { reason, .. } => State::Offline(reason),
             Phase::Primary(_) | Phase::Secondary { .. } => State::Probe,
             Phase::Qualified(_) => State::Qualified,
+            Phase::Dormant => State::Dormant,
         }
     }
 
@@ -238,7 +261,10 @@ impl Client {
     fn service(&self) -> Option<&Service> {
         match &self.phase {
             Phase::Qualified(service) => Some(service),
-            Phase::Offline { .. } | Phase::Primary(_) | Phase::Secondary { .. } => None,
+            Phase::Offline { .. }
+            | Phase::Primary(_)
+            | Phase::Secondary { .. }
+            | Phase::Dormant => None,
         }
     }
 }
@@ -250,7 +276,10 @@ impl Role for Client {
             Err(reason) => Inbound::Dropped(reason),
         };
         match inbound {
-            Inbound::Deliver(_) => self.counters.delivered += 1,
+            Inbound::Deliver(_) => {
+                self.counters.delivered += 1;
+                self.needed_at = now;
+            }
             Inbound::Dropped(reason) => self.counters.count_drop(reason),
             Inbound::Consumed => {}
         }
@@ -290,9 +319,11 @@ impl Role for Client {
                 Some((exchange.deadline(), Reason::Solicitation))
             }
             Phase::Qualified(service) => Some(service.deadline()),
+            Phase::Dormant => None,
         };
+        let sleep = self.sleepy_at().map(|at| (at, Reason::Dormancy));
         let peers = self.peers.next_deadline().map(|deadline| (deadline, Reason::Peer));
-        [phase, peers].into_iter().flatten().min_by_key(|&(deadline, _)| deadline)
+        [phase, sleep, peers].into_iter().flatten().min_by_key(|&(deadline, _)| deadline)
     }
 
     fn counters(&self) -> &Counters {

@@ -32,10 +32,14 @@ impl Client {
         self.qualify(now);
     }
 
-    /// Qualifies as if for the first time, unless the client is stopped.
+    /// Qualifies as if for the first time, unless the client is stopped or sleeps.
     pub(super) fn requalify(&mut self, now: Instant) {
-        if !matches!(self.phase, Phase::Offline { reason: OfflineReason::Stopped, .. }) {
-            self.qualify_afresh(now);
+        match self.phase {
+            Phase::Offline { reason: OfflineReason::Stopped, .. } | Phase::Dormant => {}
+            Phase::Offline { .. }
+            | Phase::Primary(_)
+            | Phase::Secondary { .. }
+            | Phase::Qualified(_) => self.qualify_afresh(now),
         }
     }
 
@@ -44,7 +48,8 @@ impl Client {
     fn qualify(&mut self, now: Instant) {
         let server = self.config.server;
         if !self.config.filter.is_global(server) {
-            return self.go_offline(OfflineReason::ForbiddenServer, None);
+            self.go_offline(OfflineReason::ForbiddenServer, None);
+            return self.refuse_early(now);
         }
         let exchange = Exchange::new(now, server, &mut self.random, OfflineReason::NoAnswer);
         self.outbox.push(exchange.solicitation());
@@ -53,6 +58,9 @@ impl Client {
 
     /// Does what has become due about the address.
     pub(super) fn advance_phase(&mut self, now: Instant) {
+        if self.fall_asleep(now) {
+            return;
+        }
         let progress = match &mut self.phase {
             Phase::Offline { restart_at, .. } => {
                 if restart_at.is_some_and(|at| at <= now) {
@@ -62,6 +70,7 @@ impl Client {
             }
             Phase::Primary(exchange) | Phase::Secondary { exchange, .. } => exchange.advance(now),
             Phase::Qualified(_) => return self.maintain(now),
+            Phase::Dormant => return,
         };
         match progress {
             Progress::Wait => {}
@@ -78,7 +87,7 @@ impl Client {
         datagram: &Datagram<'_>,
     ) -> Result<(), DropReason> {
         let exchange = match &mut self.phase {
-            Phase::Offline { .. } => None,
+            Phase::Offline { .. } | Phase::Dormant => None,
             Phase::Primary(exchange) | Phase::Secondary { exchange, .. } => Some(exchange),
             Phase::Qualified(service) => service.exchange_with(*from.ip()),
         };
@@ -107,7 +116,7 @@ impl Client {
 
     fn answered(&mut self, now: Instant, from: SocketAddrV4, mapping: Mapping) {
         match self.phase {
-            Phase::Offline { .. } => {}
+            Phase::Offline { .. } | Phase::Dormant => {}
             Phase::Primary(_) => self.primary_answered(now, mapping),
             Phase::Secondary { found, .. } => self.secondary_answered(now, found, mapping),
             Phase::Qualified(_) if from == self.config.server_endpoint() => {
@@ -164,7 +173,10 @@ impl Client {
                 self.events.push(Event::ServerLost);
                 self.fail(now, failure);
             }
-            Phase::Secondary { .. } | Phase::Offline { .. } | Phase::Qualified(_) => {
+            Phase::Secondary { .. }
+            | Phase::Offline { .. }
+            | Phase::Qualified(_)
+            | Phase::Dormant => {
                 self.fail(now, failure);
             }
         }
@@ -176,6 +188,7 @@ impl Client {
         let address = self.address_for(found.mapped);
         let service = Service::new(now, address, found, &mut self.random, &self.config);
         self.enter(Phase::Qualified(service));
+        self.send_early(now);
     }
 
     /// The address for a mapping: the last one, flags included, if it embeds the same.
@@ -209,6 +222,7 @@ impl Client {
     pub(super) fn fail(&mut self, now: Instant, reason: OfflineReason) {
         let restart_at = now + self.backoff.next(&mut self.random);
         self.go_offline(reason, Some(restart_at));
+        self.refuse_early(now);
     }
 
     pub(super) fn go_offline(&mut self, reason: OfflineReason, restart_at: Option<Instant>) {
@@ -217,11 +231,19 @@ impl Client {
 
     /// Changes the phase and tells what that changes for the host: the address first, so that
     /// whoever hears of `qualified` finds it in place.
-    fn enter(&mut self, phase: Phase) {
+    pub(super) fn enter(&mut self, phase: Phase) {
         let stage = |client: &Self| (client.state(), client.is_asking_secondary());
-        let (old_stage, old_link) = (stage(self), self.link());
+        let (old_stage, old_link, was_resting) = (stage(self), self.link(), self.resting.is_some());
         self.phase = phase;
+        self.resting = match self.phase {
+            Phase::Dormant => old_link.map(|(address, _)| address),
+            Phase::Primary(_) | Phase::Secondary { .. } => self.resting,
+            Phase::Offline { .. } | Phase::Qualified(_) => None,
+        };
         self.link_changed(old_link);
+        if was_resting && old_link == self.link() && self.resting.is_none() {
+            self.events.push(Event::AddressChanged(None));
+        }
         if stage(self) != old_stage {
             self.events.push(Event::StateChanged(self.state()));
         }
@@ -237,7 +259,10 @@ impl Client {
         if new.map(|(address, _)| address) != old.map(|(address, _)| address) {
             self.distrust_all();
         }
-        self.events.push(Event::AddressChanged(new));
+        self.events.push(match self.resting {
+            Some(_) => Event::AddressDeprecated,
+            None => Event::AddressChanged(new),
+        });
     }
 
     pub(super) fn link(&self) -> Option<(Ipv6Addr, u16)> {

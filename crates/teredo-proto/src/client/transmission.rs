@@ -25,7 +25,11 @@ impl Client {
         if !rest.is_empty() {
             return Err(DropReason::InvalidPacket); // its end would be read as trailers
         }
+        if let Some(resting) = self.resting {
+            return self.wake_by(now, &packet, resting);
+        }
         self.check_outgoing(now, &packet)?;
+        self.needed_at = now;
         let destination = packet.destination();
         match self.peers.find(destination) {
             Some(id) => match self.peers[id].route(now) {

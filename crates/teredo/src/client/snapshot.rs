@@ -71,7 +71,8 @@ impl Snapshot {
             (State::Offline(reason), ..) => {
                 return offline(reason, server, self.key_renewal.is_some());
             }
-            (State::Qualified | State::Dormant, ..) => return None,
+            (State::Dormant, ..) => "dormant until somebody needs the address".to_owned(),
+            (State::Qualified, ..) => return None,
         };
         Some(words)
     }
