@@ -23,6 +23,7 @@ mod decode;
 mod exit;
 mod firewall;
 mod host;
+mod keys;
 mod lab;
 mod output;
 mod port;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Command::Show(args) => status::show(args),
         Command::WaitOnline(args) => wait_online::run(args),
         Command::Firewall(args) => firewall::run(args),
+        Command::Key(args) => keys::run(args),
         Command::Lab(args) => lab::run(args),
         Command::Address(args) => address::run(args),
         Command::Decode(args) => decode::run(args),

@@ -8,7 +8,7 @@
 //! bubbles and symmetric NATs in `search` and `reception`, further sockets as further values of
 //! [`Local`](crate::Local). Until then a symmetric NAT takes the client off-line, and trailers are
 //! checked and otherwise ignored. Local discovery and interval determination (RFC 4380 sections
-//! 5.2.7 and 5.2.8) are not there either, nor keys (5.2.2).
+//! 5.2.7 and 5.2.8) are not there either.
 
 mod advertisement;
 mod dormancy;
@@ -34,6 +34,7 @@ use crate::client::outbox::{Events, Outbox};
 use crate::client::peer::Peer;
 use crate::client::qualification::{Backoff, Mapping};
 use crate::filter::Ipv4Filter;
+use crate::keys::Secret;
 use crate::limiter::{BucketSketch, Rate, Shares, TokenBucket};
 use crate::peers::{AnswerLimits, PacketQueue, PeerTable, QueueBudget};
 use crate::random::{Key, Random, Seed};
@@ -59,6 +60,8 @@ pub struct Config {
     /// Serve only with the answers of both server addresses, as RFC 4380 section 5.2.1 has it
     /// (E-10).
     pub strict: bool,
+    /// What the client and its server prove themselves to each other with (RFC 4380 section 5.2.2).
+    pub secret: Option<Secret>,
     /// Which IPv4 addresses may be sent to and believed.
     pub filter: Ipv4Filter,
     /// The most peers remembered at a time.
@@ -77,6 +80,7 @@ impl Config {
             local_address: None,
             refresh_interval: REFRESH_INTERVAL,
             strict: false,
+            secret: None,
             filter: Ipv4Filter::default(),
             peers_max: PEERS_MAX,
             dormant_after: None,
@@ -105,6 +109,8 @@ pub struct Client {
     random: Random,
     phase: Phase,
     nat_kind: NatKind,
+    /// Whether the server last asked for a new key.
+    is_renewal_due: bool,
     /// The last address in use: the same mapping gets the same address again.
     last_address: Option<TeredoAddress>,
     backoff: Backoff,
@@ -154,6 +160,7 @@ impl Client {
         Self {
             phase: Phase::Offline { reason: OfflineReason::Stopped, restart_at: None },
             nat_kind: NatKind::Unknown,
+            is_renewal_due: false,
             last_address: None,
             backoff: Backoff::default(),
             needed_at: Instant::default(),
@@ -238,6 +245,12 @@ impl Client {
         self.nat_kind
     }
 
+    /// Whether the server asks for a new key for this client; `None` without a key. The old one
+    /// still serves.
+    pub fn key_renewal(&self) -> Option<bool> {
+        self.config.secret.as_ref().map(|_| self.is_renewal_due)
+    }
+
     /// The Teredo address, while qualified.
     pub fn address(&self) -> Option<Ipv6Addr> {
         self.service().map(|service| service.address)
@@ -300,7 +313,7 @@ impl Role for Client {
     }
 
     fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
-        self.outbox.write_next(&mut self.queued, buffer)
+        self.outbox.write_next(self.config.secret.as_ref(), &mut self.queued, buffer)
     }
 
     fn poll_event(&mut self) -> Option<Event> {

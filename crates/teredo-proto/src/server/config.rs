@@ -5,6 +5,7 @@ use core::net::{Ipv4Addr, SocketAddrV4};
 use crate::filter::{DENIED_PORTS, Ipv4Filter};
 use crate::limiter::Rate;
 use crate::reason::DropReason;
+use crate::server::Clients;
 use crate::server::limits::Purse;
 use crate::server::outbox::Outbox;
 
@@ -27,6 +28,12 @@ pub struct Config {
     /// A relay on this same host (RFC 4380 section 5.4.3). Its bubbles come from an own address
     /// and are no loop for that.
     pub relay: Option<SocketAddrV4>,
+    /// The clients of a private server: nobody else gets an answer, and nothing is passed on
+    /// between clients of other servers (RFC 4380 section 5.3.1). Without them the server is there
+    /// for everybody. It keeps no list of who is qualified, so that whoever writes an address
+    /// that fits where it is gets its bubbles and echo tests passed on without a key, as from any
+    /// server.
+    pub clients: Option<Clients>,
 }
 
 impl Config {
@@ -40,6 +47,7 @@ impl Config {
             endpoint_check: EndpointCheck::default(),
             limits: Limits::default(),
             relay: None,
+            clients: None,
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! It keeps no state about anybody; what it keeps is counters and the levels of its limits.
 
+mod clients;
 mod config;
 mod limits;
 mod outbox;
@@ -11,7 +12,9 @@ use core::net::{Ipv6Addr, SocketAddrV4};
 use teredo_wire::address::{ALL_ROUTERS, is_link_local, link_local_is_cone, server_link_local};
 use teredo_wire::icmpv6::{self, Icmpv6, RouterAdvertisement};
 use teredo_wire::ipv6::next_header;
-use teredo_wire::{Authentication, Datagram, Ipv6, MTU_DEFAULT, TEREDO_PORT, TeredoAddress};
+use teredo_wire::{
+    Authentication, Datagram, Ipv6, MTU_DEFAULT, TEREDO_PORT, TeredoAddress, Writer,
+};
 
 use crate::filter::Ipv4Filter;
 use crate::random::Seed;
@@ -20,6 +23,7 @@ use crate::role::{Arrival, Event, Inbound, Local, Outbound, Reason, Role, Transm
 use crate::scope;
 use crate::time::Instant;
 
+pub use clients::{Clients, KnownClient};
 pub use config::{Budget, Config, EndpointCheck, Limits};
 
 use limits::Purse;
@@ -103,7 +107,8 @@ impl Server {
     }
 
     /// The rules 4 to 7 of RFC 4380 section 5.3.1. What passes and is not for one of our clients
-    /// comes from the endpoint that its Teredo source embeds.
+    /// comes from the endpoint that its Teredo source embeds, which at a private server has to be
+    /// one of our clients, as far as an address can tell.
     fn accept(&self, from: SocketAddrV4, kind: Kind, packet: &Ipv6<'_>) -> Result<(), DropReason> {
         let (source, destination) = (packet.source(), packet.destination());
         if kind == Kind::Solicitation && is_link_local(source) && destination == ALL_ROUTERS {
@@ -112,6 +117,11 @@ impl Server {
         let for_own_client =
             TeredoAddress::parse(destination).is_some_and(|client| self.serves(client));
         match TeredoAddress::parse(source) {
+            Some(sender)
+                if self.config.clients.is_some() && !for_own_client && !self.serves(sender) =>
+            {
+                Err(DropReason::ForeignClient)
+            }
             Some(sender) if sender.mapped == from => Ok(()),
             Some(sender) if kind == Kind::Bubble && for_own_client => {
                 self.config.endpoint_check.check(sender.mapped, from)
@@ -123,7 +133,8 @@ impl Server {
         }
     }
 
-    /// Answers a solicitation (RFC 4380 section 5.3.2).
+    /// Answers a solicitation (RFC 4380 section 5.3.2). The limits come before the MAC, so that
+    /// nobody makes the server compute more of these than it would answer.
     fn advertise(
         &mut self,
         now: Instant,
@@ -132,19 +143,34 @@ impl Server {
     ) -> Result<(), DropReason> {
         let solicitor = datagram.ipv6.source();
         let via = self.answering_socket(arrival.on, solicitor)?;
+        let clients = self.config.clients.as_ref();
+        let client = clients.map(|clients| clients.named(datagram)).transpose()?;
         self.answers.spend(now, *arrival.from.ip())?;
+        if let Some(client) = client {
+            client.secret.check(datagram)?;
+        }
         let advertisement = RouterAdvertisement {
             source: self.link_local,
             destination: solicitor,
             server: self.config.primary,
             mtu: Some(u32::from(MTU_DEFAULT)),
         };
-        self.outbox.push(Target::Datagram { to: arrival.from, via }, |writer| {
-            if let Some(authentication) = datagram.authentication {
-                mirrored(authentication).write(writer)?;
-            }
+        let write_rest = |writer: &mut Writer<'_>| {
             teredo_wire::datagram::write_origin(writer, arrival.from)?;
             advertisement.write(writer)
+        };
+        self.outbox.push(Target::Datagram { to: arrival.from, via }, |writer| {
+            match (client, datagram.authentication) {
+                (Some(client), Some(Authentication { nonce, .. })) => {
+                    let confirmation = u8::from(client.is_renewal_due);
+                    client.secret.write_signed(writer, (nonce, confirmation), write_rest)
+                }
+                (_, Some(authentication)) => {
+                    mirrored(authentication).write(writer)?;
+                    write_rest(writer)
+                }
+                (_, None) => write_rest(writer),
+            }
         })?;
         self.counters.advertisements_sent += 1;
         Ok(())
@@ -330,8 +356,8 @@ fn with_own(config: &Config, mut filter: Ipv4Filter) -> Ipv4Filter {
     filter
 }
 
-/// What the answer to a solicitation carries: its identifier and its nonce, and no value, since
-/// there are no keys (E-42).
+/// What the answer of a server without keys carries: identifier and nonce of the solicitation, and
+/// no value (E-42).
 fn mirrored(authentication: Authentication<'_>) -> Authentication<'_> {
     Authentication { value: &[], confirmation: 0, ..authentication }
 }

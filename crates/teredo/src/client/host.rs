@@ -265,7 +265,12 @@ impl Host<Client> for ClientHost<'_> {
                     resolver.ask()?;
                 }
             }
-            Event::StateChanged(_)
+            Event::KeyRenewal(true) => self.report.say(&format!(
+                "server {} asks for a new key for this client; the old one still serves",
+                self.args.server_name()
+            )),
+            Event::KeyRenewal(false)
+            | Event::StateChanged(_)
             | Event::NatKindChanged(_)
             | Event::PeerReached(_)
             | Event::PeerUnreachable(_)

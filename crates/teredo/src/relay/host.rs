@@ -133,6 +133,7 @@ impl Host<Relay> for RelayHost {
             | Event::AddressChanged(_)
             | Event::AddressDeprecated
             | Event::NatKindChanged(_)
+            | Event::KeyRenewal(_)
             | Event::ServerLost
             | Event::PeerReached(_)
             | Event::PeerUnreachable(_) => {}
