@@ -60,6 +60,41 @@ fn a_scanner_gets_its_share() {
     }
 }
 
+//= R-LIM-01, T-14: a minute of scans from whole networks, and every new client of others is sought
+#[test]
+fn honest_hosts_find_new_clients_beside_scanners() {
+    let mut relay = relay_with(|config| config.peers_max = 65_536);
+    let mut number = 0_u32;
+    let mut scan_once = |relay: &mut Relay, now| {
+        // Two /32s, each with as many links as it likes.
+        let network: u128 = [0x2a00_0001, 0x2a00_0002][number as usize % 2] << 96;
+        let link = u128::from(number.wrapping_mul(0x9e37_79b9)) << 64;
+        let native = Ipv6Addr::from_bits(network | link | 1);
+        let _ = relay.handle_packet(now, &scan(native, many_servers(number), number));
+        number += 1;
+    };
+    for second in 0..60 {
+        for tick in 0..1000 {
+            let now = ms(1000 * second + tick);
+            relay.handle_timeout(now);
+            for _ in 0..5 {
+                scan_once(&mut relay, now);
+            }
+            drain(&mut relay);
+        }
+        let now = ms(1000 * second + 999);
+        let mapped = SocketAddrV4::new(Ipv4Addr::new(13, 0, 0, second as u8), 4096);
+        let honest = teredo(SERVER, mapped);
+        assert_eq!(relay.handle_packet(now, &udp(NATIVE, honest, b"x")), Outbound::Queued);
+        assert!(!drain(&mut relay).is_empty(), "nobody sought in second {second}");
+        // And it is still sought when its answer comes.
+        let (_, flushed) = exchange(&mut relay, now, mapped, &bubble(honest, LINK_LOCAL));
+        assert_eq!(flushed.len(), 1);
+    }
+    assert!(relay.peer_count() <= 65_536);
+    assert!(!events(&mut relay).contains(&Event::Overload(true)));
+}
+
 //= R-LIM-01, T-14: no server gets more than half of all bubbles, whoever asks for them
 #[test]
 fn no_server_gets_all_bubbles() {

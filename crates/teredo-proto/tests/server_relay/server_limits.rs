@@ -110,6 +110,31 @@ fn what_is_passed_on_for_everybody_is_limited() {
     assert_eq!(all, [30, 20]);
 }
 
+//= S-RS-14, T-12: a thousand clients behind one NAT refresh undisturbed for a minute of a flood
+#[test]
+fn a_carrier_nat_refreshes_undisturbed() {
+    let mut server = Server::new(Config::new(v4("8.8.4.4"), None), SEED);
+    let nat = v4("9.9.9.9");
+    let solicitation = solicitation();
+    let mut refused = 0;
+    for tick in 0..60_000_u32 {
+        let now = ms(u64::from(tick));
+        // 5,000 a second from two million addresses, all over the address space.
+        for number in 5 * tick..5 * tick + 5 {
+            let scattered = number.wrapping_mul(1_229_783) % (1 << 21);
+            let from = SocketAddrV4::new(Ipv4Addr::from_bits((11 << 24) + scattered), 4096);
+            let _ = put(&mut server, now, from, &solicitation);
+        }
+        drain(&mut server);
+        // Each of the thousand every 30 s.
+        if tick % 30 == 0 {
+            let from = SocketAddrV4::new(nat, 1024 + (tick / 30 % 1000) as u16);
+            refused += usize::from(put(&mut server, now, from, &solicitation) != Inbound::Consumed);
+        }
+    }
+    assert_eq!(refused, 0);
+}
+
 #[test]
 fn answers_wait_in_bounded_memory() {
     let mut server = server();
