@@ -1,6 +1,7 @@
 //! Long runs, by name. Continuous integration runs a twentieth of each.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -39,7 +40,7 @@ struct Soak {
     run: fn(u32, u64) -> Result<()>,
 }
 
-const SOAKS: [Soak; 2] = [
+const SOAKS: [Soak; 3] = [
     Soak {
         name: "sim",
         runs: 100_000,
@@ -52,13 +53,19 @@ const SOAKS: [Soak; 2] = [
         what: "labs in a row: every one qualifies and loses no ping",
         run: lab,
     },
+    Soak {
+        name: "firewall",
+        runs: 1_000,
+        what: "changes of the port, 10 ms apart: the firewall keeps none that was given up; as root",
+        run: firewall,
+    },
 ];
 
 /// Runs one, or lists all.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let Some(name) = &arguments.name else {
         for soak in &SOAKS {
-            println!("{:<6} {:>7} runs  {}", soak.name, soak.runs, soak.what);
+            println!("{:<8} {:>7} runs  {}", soak.name, soak.runs, soak.what);
         }
         return Ok(());
     };
@@ -98,6 +105,17 @@ fn lab(runs: u32, _seed: u64) -> Result<()> {
     if report.failed > 0 {
         bail!("{} of {runs} labs failed or lost a ping", report.failed);
     }
+    Ok(())
+}
+
+fn firewall(runs: u32, _seed: u64) -> Result<()> {
+    let program = teredo_tests::program::release()?;
+    let changes = u16::try_from(runs).context("there are not so many ports")?;
+    let chase = teredo_tests::firewall::chase(&program, changes)?;
+    let ms = |time: Duration| time.as_secs_f64() * 1_000.0;
+    println!("{} of {changes} ports were in the set, the last one to the end", chase.seen);
+    println!("after it was given up one stayed for at most {:.1} ms", ms(chase.stay_max));
+    println!("the longest transaction took {:.1} ms", ms(chase.run_max));
     Ok(())
 }
 
