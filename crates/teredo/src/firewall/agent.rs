@@ -208,10 +208,16 @@ impl Agent {
         let install = self.plan.install(contents);
         self.apply(&install)?;
         if self.made.is_none() {
-            let listing = self.nft.list(&self.plan.listed_as())?;
-            // If somebody was faster than we could look, the next refreshment makes all anew.
-            let is_whole = listing.object_count() == self.plan.object_count();
-            self.made = is_whole.then_some(listing);
+            self.made = match self.nft.list(&self.plan.listed_as()) {
+                Ok(listing) => {
+                    let is_whole = listing.object_count() == self.plan.object_count();
+                    is_whole.then_some(listing)
+                }
+                Err(Fault::Missing) => None,
+                Err(fault) => return Err(fault),
+            };
+            // If somebody was faster than we could look, all is made anew when we hear of that, or
+            // at the latest when the elements are due.
         }
         Ok(())
     }

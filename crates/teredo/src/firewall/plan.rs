@@ -338,3 +338,94 @@ const ANNOUNCEMENT_PORT: u16 = 5_350;
 const ALL_HOSTS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
 const SSDP_PORT: u16 = 1_900;
 const SSDP_GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 255, 250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Plan {
+        let exceptions = Exceptions {
+            mark: 0x1000,
+            local_discovery: true,
+            servers: vec![Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)],
+            routers: vec![Ipv4Addr::new(192, 168, 1, 1)],
+        };
+        Plan { target: Target::Table(exceptions), timeout_s: 10 }
+    }
+
+    fn of_a_set() -> Plan {
+        let [family, table, name] = ["inet", "filter", "teredo_port"].map(str::to_owned);
+        Plan { target: Target::Set(SetId { family, table, name }), timeout_s: 10 }
+    }
+
+    /// `TEREDO_BLESS=1` writes what is shown.
+    fn assert_golden(name: &str, shown: &str) {
+        let path = format!("{}/tests/golden/firewall-{name}", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("TEREDO_BLESS").is_some() {
+            std::fs::write(&path, shown).unwrap();
+        }
+        let golden = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(shown, golden, "{path}");
+    }
+
+    fn json(transaction: &Transaction) -> String {
+        // A command a line.
+        let commands = transaction.nftables.iter().map(|it| serde_json::to_string(it).unwrap());
+        commands.collect::<Vec<_>>().join("\n") + "\n"
+    }
+
+    #[test]
+    fn a_transaction_is_the_same_in_both_forms() {
+        let port = NonZeroU16::new(5000);
+        for (name, plan) in [("table", full()), ("set", of_a_set())] {
+            let contents = plan.contents(port);
+            for (what, transaction) in [
+                ("install", plan.install(&contents)),
+                ("update", plan.update(&contents)),
+                ("clear", plan.clear()),
+            ] {
+                assert_golden(&format!("{name}-{what}.json"), &json(&transaction));
+                assert_golden(&format!("{name}-{what}.nft"), &transaction.to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn what_goes_is_removed_before_anything_is_added() {
+        for plan in [full(), of_a_set()] {
+            let update = plan.update(&plan.contents(NonZeroU16::new(5000))).nftables;
+            let first_add = update.iter().position(|it| matches!(it, Command::Add(_))).unwrap();
+            let is_flush = |command: &Command| matches!(command, Command::Flush(_));
+            assert!(update[..first_add].iter().all(is_flush), "{update:?}");
+            assert!(!update[first_add..].iter().any(is_flush), "{update:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_port_only_what_needs_none_is_open() {
+        let plan = full();
+        let is_open = |name: &str| {
+            let contents = plan.contents(None);
+            contents.iter().any(|(id, keys)| id.name == name && !keys.is_empty())
+        };
+        assert!(!is_open(PORTS) && !is_open(DISCOVERY));
+        assert!(is_open(SERVERS) && is_open(ROUTERS) && is_open(SEARCH));
+        assert!(of_a_set().contents(None).iter().all(|(_, keys)| keys.is_empty()));
+    }
+
+    #[test]
+    fn what_is_not_configured_has_neither_set_nor_rule() {
+        let exceptions = Exceptions {
+            mark: 1,
+            local_discovery: false,
+            servers: Vec::new(),
+            routers: Vec::new(),
+        };
+        let plan = Plan { target: Target::Table(exceptions), timeout_s: 10 };
+        let ruleset = plan.install(&plan.contents(NonZeroU16::new(5000))).to_string();
+        assert_eq!(ruleset.matches("add rule").count(), 2);
+        assert!(!ruleset.contains("ct state"), "connection tracking stays off");
+        // Table, set, two chains, two rules.
+        assert_eq!(plan.object_count(), 6);
+    }
+}
