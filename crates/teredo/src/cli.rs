@@ -7,7 +7,8 @@ use tracing::level_filters::LevelFilter;
 
 use crate::exit::Exit;
 use crate::{
-    address, client, daemon, decode, keys, lab, port, relay, server, set, status, wait_online,
+    address, client, daemon, decode, island, keys, lab, port, relay, server, set, status,
+    wait_online,
 };
 
 /// Teredo for Linux: IPv6 for hosts behind IPv4 NATs.
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     WaitOnline(wait_online::Args),
     /// Make keys for the clients of a private server
     Key(keys::Args),
+    /// Set up a private server and a relay on this host
+    Island(island::Args),
     /// Build a small Internet in namespaces and show that it all works; needs no root
     Lab(lab::Args),
     /// Explain a Teredo address, or build one

@@ -22,6 +22,7 @@ mod daemon;
 mod decode;
 mod exit;
 mod host;
+mod island;
 mod keys;
 mod lab;
 mod output;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Command::Show(args) => status::show(args),
         Command::WaitOnline(args) => wait_online::run(args),
         Command::Key(args) => keys::run(args),
+        Command::Island(args) => island::run(args),
         Command::Lab(args) => lab::run(args),
         Command::Address(args) => address::run(args),
         Command::Decode(args) => decode::run(args),

@@ -7,7 +7,7 @@ mod common;
 use common::run;
 use serde_json::json;
 
-const SUBCOMMANDS: [&str; 10] = [
+const SUBCOMMANDS: [&str; 11] = [
     "client",
     "server",
     "relay",
@@ -15,6 +15,7 @@ const SUBCOMMANDS: [&str; 10] = [
     "status",
     "wait-online",
     "key",
+    "island",
     "lab",
     "address",
     "decode",
