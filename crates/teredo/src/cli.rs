@@ -7,7 +7,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::exit::Exit;
 use crate::{
-    address, client, daemon, decode, island, keys, lab, port, relay, server, set, status,
+    address, client, daemon, decode, firewall, island, keys, lab, port, relay, server, set, status,
     wait_online,
 };
 
@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Set(set::Args),
     /// Wait until Teredo is qualified
     WaitOnline(wait_online::Args),
+    /// Keep the host's firewall open for that port, whatever it is, and for nothing else
+    Firewall(firewall::Args),
     /// Make keys for the clients of a private server
     Key(keys::Args),
     /// Set up a private server and a relay on this host
@@ -97,6 +99,7 @@ const EXAMPLES: &str = "Examples:
   teredo daemon                               be what /etc/teredo/teredo.toml says
   teredo status                               what it does now
   teredo port                                 the port to let through
+  teredo firewall                             let it through (as root)
   teredo server --address 192.0.2.1 --secondary 192.0.2.2
   teredo relay --address 192.0.2.20
   teredo address 2001:0:cb00:7178:0:efff:3fff:fdfe

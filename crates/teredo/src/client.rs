@@ -102,6 +102,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
     resolv_conf: PathBuf,
 
+    /// The most peers remembered at a time, which sets how much memory it takes
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    peers_max: Option<u32>,
+
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 

@@ -21,6 +21,7 @@ mod control;
 mod daemon;
 mod decode;
 mod exit;
+mod firewall;
 mod host;
 mod island;
 mod keys;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Command::Set(args) => set::run(args),
         Command::Show(args) => status::show(args),
         Command::WaitOnline(args) => wait_online::run(args),
+        Command::Firewall(args) => firewall::run(args),
         Command::Key(args) => keys::run(args),
         Command::Island(args) => island::run(args),
         Command::Lab(args) => lab::run(args),

@@ -35,7 +35,7 @@ use crate::client::peer::Peer;
 use crate::client::qualification::{Backoff, Mapping};
 use crate::filter::Ipv4Filter;
 use crate::keys::Secret;
-use crate::limiter::{BucketSketch, Rate, TokenBucket};
+use crate::limiter::{BucketSketch, Rate, Shares, TokenBucket};
 use crate::peers::{AnswerLimits, PacketQueue, PeerTable, QueueBudget};
 use crate::random::{Key, Random, Seed};
 use crate::reason::Counters;
@@ -87,6 +87,14 @@ impl Config {
         }
     }
 
+    /// Bytes that the client allocates at most: for each peer its entry and its place in the
+    /// table's lists, and for all together the packets that wait. The program around it takes some
+    /// megabytes more, whatever happens.
+    pub const fn memory_max(&self) -> usize {
+        let peers = PeerTable::<Peer>::memory_max(self.peers_max);
+        peers + self.peers_max * Peer::IDLE_BYTES + QUEUED_BYTES_MAX + HELD_BYTES_MAX
+    }
+
     fn server_endpoint(&self) -> SocketAddrV4 {
         SocketAddrV4::new(self.server, TEREDO_PORT)
     }
@@ -122,7 +130,7 @@ pub struct Client {
     /// Entries made for native sources that nobody here has written to.
     strangers: TokenBucket,
     /// Entries made for sources that came by themselves, by the IPv4 addresses they came from.
-    newcomers: BucketSketch,
+    newcomers: Shares<1>,
     /// ICMPv6 errors to the stack.
     errors: TokenBucket,
     outbox: Outbox,
@@ -164,7 +172,7 @@ impl Client {
             echo_key: EchoKey::new(seed, &mut random),
             answers: AnswerLimits::new(seed),
             strangers: TokenBucket::new(STRANGERS_PER_S, STRANGERS_BURST),
-            newcomers: BucketSketch::new(NEWCOMERS, NEWCOMER_CELLS, Key::new(seed, b"newcomers")),
+            newcomers: newcomers(seed),
             errors: TokenBucket::new(ERRORS_PER_S, ERRORS_BURST),
             outbox: Outbox::default(),
             events: Events::default(),
@@ -331,6 +339,12 @@ impl Role for Client {
     }
 }
 
+fn newcomers(seed: Seed) -> Shares<1> {
+    let by_address = Key::new(seed, b"newcomers");
+    let by_address = BucketSketch::new(NEWCOMERS_PER_ADDRESS, NEWCOMER_CELLS, by_address);
+    Shares::new([by_address], NEWCOMERS)
+}
+
 /// The interval RFC 4380 section 2.15 presumes.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -346,9 +360,12 @@ const STRANGERS_BURST: u32 = 200;
 /// Entries made for sources at one IPv4 address: many peers behind one carrier NAT or relay may
 /// turn up at once, but one host alone can neither fill the peer list with addresses of its own nor
 /// take the share of all others.
-const NEWCOMERS: Rate = Rate { per_s: 16, burst: 64 };
-/// Cells in each row of that limit, 16 KiB in all: several times the hosts that are at it when
-/// their peers fill the list.
+const NEWCOMERS_PER_ADDRESS: Rate = Rate { per_s: 16, burst: 64 };
+/// Entries made for all of them: many times what a busy peer-to-peer application meets. Each costs
+/// a bubble or an echo request, whoever the source is said to be.
+const NEWCOMERS: Rate = Rate { per_s: 1_000, burst: 4_000 };
+/// Cells in each row of the limit by address, 16 KiB in all: several times the hosts that are at it
+/// when there is room for no more.
 const NEWCOMER_CELLS: usize = 1 << 10;
 
 /// Bytes of the stack's packets that wait for all peers at most, so that a scan of the address

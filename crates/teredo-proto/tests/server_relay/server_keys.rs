@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 
 use teredo_proto::keys::{Algorithm, Identifier, Secret, SharedKey};
-use teredo_proto::server::{Clients, Config, KnownClient, Limits, Server};
+use teredo_proto::server::{Clients, Config, KnownClient, Server};
 use teredo_proto::{DropReason, Inbound, Rate, Role};
 use teredo_wire::{Authentication, Datagram};
 
@@ -153,7 +153,7 @@ fn a_key_that_is_to_be_renewed_is_confirmed_with_1() {
 fn limits_come_before_the_mac() {
     let rate = Rate { per_s: 1, burst: 3 };
     let mut server = private_with(|config| {
-        config.limits = Limits { per_source: rate, ..Limits::default() };
+        config.limits.answers.per_source = rate;
     });
     for _ in 0..100 {
         let reason = refused(&mut server, &request(b"nobody", &[0; 20]));

@@ -95,6 +95,7 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     config.strict = args.strict;
     config.secret = secret;
     config.filter = filter;
+    config.peers_max = args.peers_max.map_or(config.peers_max, |most| most as usize);
 
     let mut client = Client::new(config, seed()?);
     let now = BootClock.now();
