@@ -7,7 +7,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::exit::Exit;
 use crate::{
-    address, client, daemon, decode, firewall, keys, lab, port, relay, server, set, status,
+    address, client, daemon, decode, firewall, island, keys, lab, port, relay, server, set, status,
     wait_online,
 };
 
@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Firewall(firewall::Args),
     /// Make keys for the clients of a private server
     Key(keys::Args),
+    /// Set up a private server and a relay on this host
+    Island(island::Args),
     /// Build a small Internet in namespaces and show that it all works; needs no root
     Lab(lab::Args),
     /// Explain a Teredo address, or build one

@@ -16,7 +16,7 @@ use clap::ValueEnum;
 use teredo_proto::keys::{Algorithm, Identifier, KEY_LEN_MIN, Secret, SharedKey};
 
 pub(crate) use clients::ClientsArgs;
-pub(crate) use new::{Args, run};
+pub(crate) use new::{Args, NewKey, run};
 
 /// Options for the key of a client.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -65,6 +65,15 @@ impl FromStr for Name {
         let identifier = Identifier::new(text.as_bytes());
         let identifier = identifier.filter(|_| is_word && !text.starts_with('#'));
         identifier.map(Self).ok_or("not one word of at most 255 bytes")
+    }
+}
+
+impl Name {
+    /// As a shell takes it.
+    pub(crate) fn quoted(&self) -> String {
+        let text = self.to_string();
+        let is_plain = |it: char| it.is_alphanumeric() || "-_.@".contains(it);
+        if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
     }
 }
 

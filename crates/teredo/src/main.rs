@@ -23,6 +23,7 @@ mod decode;
 mod exit;
 mod firewall;
 mod host;
+mod island;
 mod keys;
 mod lab;
 mod output;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Command::WaitOnline(args) => wait_online::run(args),
         Command::Firewall(args) => firewall::run(args),
         Command::Key(args) => keys::run(args),
+        Command::Island(args) => island::run(args),
         Command::Lab(args) => lab::run(args),
         Command::Address(args) => address::run(args),
         Command::Decode(args) => decode::run(args),

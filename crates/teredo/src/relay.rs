@@ -66,7 +66,7 @@ Needs CAP_NET_ADMIN. For others than this host the kernel has to forward IPv6
 
 /// A fixed port, because the NATs of clients open towards it, and not that of servers, so that both
 /// fit on one address.
-const PORT: u16 = 3545;
+pub(crate) const PORT: u16 = 3545;
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let report = Report::new(args.common.json);

@@ -7,7 +7,7 @@ mod common;
 use common::run;
 use serde_json::json;
 
-const SUBCOMMANDS: [&str; 13] = [
+const SUBCOMMANDS: [&str; 14] = [
     "client",
     "server",
     "relay",
@@ -18,6 +18,7 @@ const SUBCOMMANDS: [&str; 13] = [
     "set state",
     "key",
     "firewall",
+    "island",
     "lab",
     "address",
     "decode",

@@ -52,7 +52,8 @@ impl Config {
     }
 
     /// Bytes that a server allocates, whoever it serves: its limits, and answers that wait. The
-    /// program around it takes some megabytes more, whatever happens.
+    /// program around it takes some megabytes more, whatever happens, and a private server the keys
+    /// of its clients.
     pub const fn memory_max(&self) -> usize {
         3 * Purse::BYTES + Outbox::BYTES
     }

@@ -73,18 +73,17 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         writeln!(out)
     })?;
     if !args.json {
-        say_use(&key, args.key_file.as_deref());
+        say_use(&args.name, args.algorithm.into(), args.key_file.as_deref());
     }
     Ok(Exit::Ok)
 }
 
 /// On standard error: standard output may be the file of clients.
-fn say_use(key: &NewKey, path: Option<&Path>) {
-    let NewKey { identifier, algorithm, .. } = key;
+fn say_use(name: &Name, algorithm: Algorithm, path: Option<&Path>) {
     let file = path.map_or("FILE".into(), |path| path.display().to_string());
-    let mut options = format!("--identifier {identifier} --key-file {file}");
-    if *algorithm != Algorithm::default().name() {
-        options.push_str(&format!(" --algorithm {algorithm}"));
+    let mut options = format!("--identifier {} --key-file {file}", name.quoted());
+    if algorithm != Algorithm::default() {
+        options.push_str(&format!(" --algorithm {}", algorithm.name()));
     }
     eprintln!("teredo: server: the line goes into the file of teredo server --clients");
     eprintln!("teredo: client: teredo client --server HOST {options}");
@@ -95,22 +94,28 @@ fn say_use(key: &NewKey, path: Option<&Path>) {
 
 /// A fresh key.
 #[derive(Serialize)]
-struct NewKey {
+pub(crate) struct NewKey {
     identifier: String,
     algorithm: &'static str,
     key: String,
 }
 
 impl NewKey {
-    fn draw(name: &Name, algorithm: Algorithm) -> anyhow::Result<Self> {
+    /// A key for the client of this name.
+    pub(crate) fn draw(name: &Name, algorithm: Algorithm) -> anyhow::Result<Self> {
         let bytes = seed().context("cannot draw a key")?;
         let key = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { identifier: name.to_string(), algorithm: algorithm.name(), key })
     }
 
     /// The line for the server.
-    fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         format!("{} {} {}", self.identifier, self.algorithm, self.key)
+    }
+
+    /// The key itself.
+    pub(crate) fn digits(&self) -> &str {
+        &self.key
     }
 
     /// Never over another file: that might be a key in use.
