@@ -28,8 +28,8 @@ const ROOMS: [(&str, &[&str]); 11] = [
             "teredo-wire",
         ],
     ),
-    ("teredo-tests", &["netioapi", "teredo-control", "teredo-sys", "teredo-wire"]),
-    ("xtask", &["teredo-sys", "teredo-tests", "teredo-wire"]),
+    ("teredo-tests", &["netioapi", "teredo-control", "teredo-proto", "teredo-sys", "teredo-wire"]),
+    ("xtask", &["teredo-proto", "teredo-sys", "teredo-tests", "teredo-wire"]),
 ];
 
 /// All that the core may be built from (I1): tables and keyed hashes, nothing that can do I/O.
