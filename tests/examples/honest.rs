@@ -141,15 +141,11 @@ impl Honest {
             self.sent += 1;
         }
         while let Some(event) = self.client.poll_event() {
-            match event {
-                Event::StateChanged(State::Qualified) if self.took.is_none() => {
-                    self.took = Some(now().since(self.start_at));
-                }
-                Event::StateChanged(State::Offline(_)) if self.took.is_some() => {
-                    self.has_lost = true;
-                }
-                _ => {}
+            let Event::StateChanged(state) = event else { continue };
+            if state == State::Qualified && self.took.is_none() {
+                self.took = Some(now().since(self.start_at));
             }
+            self.has_lost |= self.took.is_some() && state.offline_reason().is_some();
         }
         Ok(())
     }

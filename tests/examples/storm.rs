@@ -2,10 +2,10 @@
 //! `storm TO PER_SECOND SECONDS SOURCES KIND...`, where a KIND is `solicitation`, `bubble`,
 //! `bubble=IPV6` or `echo=IPV6`, and 0 a second means as many as go.
 //!
-//! Datagrams come from one address after the other, all of which must be local to the namespace this runs
-//! in. Bubbles and echo requests are from Teredo clients at these addresses, and so well-formed that
-//! only state tells them from honest ones. A bubble to no address in particular goes to another of
-//! them. What comes back is left lying in the socket. Prints one JSON object.
+//! Datagrams come from one address after the other, all of which must be local to the namespace
+//! this runs in. Bubbles and echo requests are from Teredo clients at these addresses, and so
+//! well-formed that only state tells them from honest ones. A bubble to no address in particular
+//! goes to another of them. What comes back is left lying in the socket. Prints one JSON object.
 
 #![forbid(unsafe_code)]
 

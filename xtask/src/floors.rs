@@ -28,8 +28,8 @@ const ROOMS: [(&str, &[&str]); 11] = [
             "teredo-wire",
         ],
     ),
-    ("teredo-tests", &["netioapi", "teredo-control", "teredo-sys", "teredo-wire"]),
-    ("xtask", &["teredo-sys", "teredo-tests", "teredo-wire"]),
+    ("teredo-tests", &["netioapi", "teredo-control", "teredo-proto", "teredo-sys", "teredo-wire"]),
+    ("xtask", &["teredo-proto", "teredo-sys", "teredo-tests", "teredo-wire"]),
 ];
 
 /// The rooms of the core, and which of our own crates they may be built from (I1).

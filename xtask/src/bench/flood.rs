@@ -1,8 +1,8 @@
 //! `cargo xtask bench flood`: our roles on the open Internet, in namespaces of their own.
 //!
-//! Each role in turn is flooded from two million sources with well-formed datagrams, at 60 % of what
-//! it was measured to take, while an established flow goes on, and at the server also honest clients
-//! qualify and a thousand behind one carrier NAT refresh. What must hold is in [`goals`].
+//! Each role in turn is flooded from two million sources with well-formed datagrams, at 60 % of
+//! what it was measured to take, while an established flow goes on, and at the server also honest
+//! clients qualify and a thousand behind one carrier NAT refresh. What must hold is in [`goals`].
 
 mod ground;
 mod load;

@@ -10,7 +10,7 @@ use teredo_wire::TeredoAddress;
 use crate::bytes::{bubble, indirect_bubble, packet, udp};
 use crate::harness::{Bench, NATIVE, config, peer, peer_address, relay, server};
 
-//= SEC-04, T-09: one host that pings from very many addresses of its own does not fill the peer list
+//= SEC-04, T-09: one host that pings from very many addresses does not fill the peer list
 #[test]
 fn one_host_cannot_fill_the_peer_list() {
     let mut bench = Bench::qualified_with(Config { peers_max: 1_000, ..config() });
@@ -34,7 +34,7 @@ fn one_host_cannot_fill_the_peer_list() {
     }
 }
 
-//= SEC-04, T-09: indirect bubbles past the limit of answers leave no entry that would displace another
+//= SEC-04, T-09: indirect bubbles past the limit of answers displace no entry
 #[test]
 fn indirect_bubbles_past_the_limit_do_not_displace_a_search() {
     let mut bench = Bench::qualified_with(Config { peers_max: 500, ..config() });
@@ -108,4 +108,11 @@ fn answered_strangers_do_not_keep_us_from_new_peers() {
     assert_eq!(bench.send(&udp(own, peer_address(), b"x")), Outbound::Queued);
     assert_eq!(bench.inject(peer().mapped, &bubble(peer_address(), own)), Inbound::Consumed);
     assert_eq!(bench.route(peer_address()), Some(peer().mapped));
+}
+
+//= SEC-10, T-09: what is documented: a kilobyte for a peer, and 1.25 MiB for packets
+#[test]
+fn memory_is_a_kilobyte_for_a_peer() {
+    let config = Config { peers_max: 1 << 16, ..config() };
+    assert!(config.memory_max() <= (5 << 18) + 1024 * config.peers_max);
 }

@@ -135,6 +135,12 @@ fn a_carrier_nat_refreshes_undisturbed() {
     assert_eq!(refused, 0);
 }
 
+//= SEC-10: what is documented: 4 MiB
+#[test]
+fn memory_is_four_mebibytes() {
+    assert!(Config::new(SERVER, Some(SECONDARY)).memory_max() <= 4 << 20);
+}
+
 #[test]
 fn answers_wait_in_bounded_memory() {
     let mut server = server();
