@@ -13,8 +13,8 @@ use teredo_engine::io::{Clock, DatagramSocket};
 use teredo_engine::linux::{BootClock, HostDevice, UdpPort, seed};
 use teredo_engine::network::native_ipv6_source;
 use teredo_engine::resolve::resolve;
-use teredo_proto::Role;
 use teredo_proto::client::{Client, Config};
+use teredo_proto::{Policy, Role};
 
 use crate::client::host::{ClientHost, Network};
 use crate::client::publication::settings;
@@ -106,6 +106,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     config.refresh_interval = Duration::from_secs(args.refresh_interval);
     config.strict = args.strict;
     config.filter = filter;
+    config.policy = Policy::everything();
 
     let mut client = Client::new(config, seed()?);
     let now = BootClock.now();

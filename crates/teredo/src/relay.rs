@@ -1,7 +1,6 @@
 //! The subcommand `teredo relay`.
 
 mod host;
-mod prefix;
 mod publication;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
@@ -12,14 +11,14 @@ use teredo_engine::Engine;
 use teredo_engine::io::DatagramSocket;
 use teredo_engine::linux::{HostDevice, UdpPort, seed};
 use teredo_engine::network::{Addresses, ipv4_source, native_ipv6_source};
-use teredo_proto::Role;
 use teredo_proto::relay::{Config, Relay, Scope};
+use teredo_proto::{Policy, Role};
+use teredo_wire::ipv6::Ipv6Cidr;
 
 use crate::exit::Exit;
 use crate::host::{self as shared, CommonArgs, Watch};
 use crate::publisher::Publisher;
 use crate::relay::host::RelayHost;
-use crate::relay::prefix::Prefix;
 use crate::relay::publication::publication;
 use crate::report::Report;
 
@@ -45,7 +44,7 @@ pub(crate) struct Args {
 
     /// Serve only this IPv6 prefix (may be given several times); without it the whole Internet
     #[arg(long, value_name = "PREFIX", conflicts_with = "host_only")]
-    serve: Vec<Prefix>,
+    serve: Vec<Ipv6Cidr>,
 
     #[command(flatten)]
     common: CommonArgs,
@@ -90,6 +89,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let mut config =
         Config::new(SocketAddrV4::new(address, port), scope(&args, native, &addresses));
     config.filter = addresses.ipv4_filter(&args.common.allow_ipv4);
+    config.policy = Policy::everything();
     config.behind_nat = !config.filter.is_global(address);
     let relay = Relay::new(config, seed()?);
     tunnel.set_teredo_route(args.host_only.then_some(native))?;
@@ -139,6 +139,5 @@ fn scope(args: &Args, native: Ipv6Addr, addresses: &Addresses) -> Scope {
     if args.serve.is_empty() {
         return Scope::internet(native);
     }
-    let served = args.serve.iter().map(|prefix| (prefix.address, prefix.len)).collect();
-    Scope::Network { address: native, served }
+    Scope::Network { address: native, served: args.serve.clone() }
 }

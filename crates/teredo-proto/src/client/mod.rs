@@ -33,8 +33,10 @@ use crate::client::outbox::{Events, Outbox};
 use crate::client::peer::Peer;
 use crate::client::qualification::{Backoff, Mapping};
 use crate::filter::Ipv4Filter;
+use crate::guard::Guard;
 use crate::limiter::{BucketSketch, Rate, TokenBucket};
 use crate::peers::{AnswerLimits, PeerTable, QueueBudget};
+use crate::policy::Policy;
 use crate::random::{Key, Random, Seed};
 use crate::reason::Counters;
 use crate::role::{
@@ -60,6 +62,8 @@ pub struct Config {
     pub strict: bool,
     /// Which IPv4 addresses may be sent to and believed.
     pub filter: Ipv4Filter,
+    /// Which unsolicited packets may come in.
+    pub policy: Policy,
     /// The most peers remembered at a time.
     pub peers_max: usize,
 }
@@ -75,6 +79,7 @@ impl Config {
             refresh_interval: REFRESH_INTERVAL,
             strict: false,
             filter: Ipv4Filter::default(),
+            policy: Policy::default(),
             peers_max: PEERS_MAX,
         }
     }
@@ -97,6 +102,7 @@ pub struct Client {
     last_address: Option<TeredoAddress>,
     backoff: Backoff,
     peers: PeerTable<Peer>,
+    guard: Guard,
     /// Packets of the stack that wait, and those that wait no more and are to be taken out.
     queued: QueueBudget,
     /// Packets for the stack that wait for a proof: strangers send them.
@@ -137,6 +143,7 @@ impl Client {
             last_address: None,
             backoff: Backoff::default(),
             peers: PeerTable::new(config.peers_max, seed),
+            guard: Guard::new(config.policy.clone(), seed),
             queued: QueueBudget::new(QUEUED_BYTES_MAX),
             held: QueueBudget::new(HELD_BYTES_MAX),
             echo_key: EchoKey::new(seed, &mut random),
@@ -186,6 +193,12 @@ impl Client {
     /// Takes another filter, because the addresses of this host have changed.
     pub fn set_filter(&mut self, filter: Ipv4Filter) {
         self.config.filter = filter;
+    }
+
+    /// Takes another inbound policy. What was opened from outside under a rule that is gone ends;
+    /// connections that this side opened do not.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.guard.set_policy(policy);
     }
 
     /// The state.

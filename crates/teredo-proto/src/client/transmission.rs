@@ -26,6 +26,7 @@ impl Client {
             return Err(DropReason::InvalidPacket); // its end would be read as trailers
         }
         self.check_outgoing(now, &packet)?;
+        self.guard.note_sent(now, &packet)?;
         let destination = packet.destination();
         match self.peers.find(destination) {
             Some(id) => match self.peers[id].route(now) {

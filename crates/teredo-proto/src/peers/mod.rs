@@ -6,7 +6,6 @@
 
 mod budget;
 mod queue;
-mod recency;
 
 use core::net::Ipv6Addr;
 use core::ops::{Index, IndexMut};
@@ -18,8 +17,8 @@ use hashbrown::HashTable;
 pub(crate) use budget::{ATTEMPT_GAP, AnswerLimiter, AnswerLimits, BubbleBudget};
 pub(crate) use queue::{PacketQueue, QueueBudget, QueueFull};
 
-use crate::peers::recency::{Class, Recency};
 use crate::random::{Key, Seed};
+use crate::recency::Recency;
 use crate::time::Instant;
 
 /// How long a reception keeps a peer's entry valid (RFC 4380 section 5.2.4; 5.4.1 for relays).
@@ -34,7 +33,7 @@ pub(crate) struct PeerTable<P> {
     index: HashTable<PeerId>,
     slots: Vec<Slot<P>>,
     vacant: Vec<PeerId>,
-    recency: Recency,
+    recency: Recency<2>,
     deadlines: BTreeSet<(Instant, PeerId)>,
     peers_max: usize,
 }
@@ -105,14 +104,14 @@ impl<P: Default> PeerTable<P> {
         let (slots, key) = (&self.slots, &self.hash_key);
         let rehash = |&id: &PeerId| hash(key, slots[id.slot()].address);
         self.index.insert_unique(hash(key, address), id, rehash);
-        self.recency.push(id, class);
+        self.recency.push(id.0, class as usize);
         Ok(Inserted { id, evicted })
     }
 
     /// Removes a peer.
     pub(crate) fn remove(&mut self, id: PeerId) -> P {
         self.set_deadline(id, None);
-        self.recency.unlink(id, self.slots[id.slot()].class);
+        self.recency.unlink(id.0, self.slots[id.slot()].class as usize);
         let hash = hash(&self.hash_key, self.address(id));
         if let Ok(entry) = self.index.find_entry(hash, |&other| other == id) {
             entry.remove();
@@ -130,8 +129,8 @@ impl<P: Default> PeerTable<P> {
         }
         slot.used_at = now;
         let class = slot.class;
-        self.recency.unlink(id, class);
-        self.recency.push(id, class);
+        self.recency.unlink(id.0, class as usize);
+        self.recency.push(id.0, class as usize);
     }
 
     /// Makes a peer outlast floods: it is trusted, and our side wants it.
@@ -148,7 +147,7 @@ impl<P: Default> PeerTable<P> {
 
     /// All peers, the one unused for longest first, exposed ones before protected ones.
     pub(crate) fn ids(&self) -> Vec<PeerId> {
-        self.recency.ids().collect()
+        self.recency.slots().map(PeerId).collect()
     }
 
     /// Sets or clears when something is to be done about a peer.
@@ -182,10 +181,11 @@ impl<P: Default> PeerTable<P> {
 
     fn evict(&mut self, now: Instant) -> Result<(Ipv6Addr, P), TableFull> {
         let idle = |id: PeerId| now.since(self.slots[id.slot()].used_at);
-        let protected = self.recency.oldest(Class::Protected);
+        let oldest = |class| self.recency.oldest(class as usize).map(PeerId);
+        let protected = oldest(Class::Protected);
         let victim = protected
             .filter(|&id| idle(id) >= FORGET_AFTER)
-            .or_else(|| self.recency.oldest(Class::Exposed))
+            .or_else(|| oldest(Class::Exposed))
             .or_else(|| protected.filter(|&id| idle(id) >= PEER_VALID))
             .ok_or(TableFull)?;
         let address = self.address(victim);
@@ -195,8 +195,8 @@ impl<P: Default> PeerTable<P> {
     fn reclassify(&mut self, id: PeerId, class: Class) {
         let old = core::mem::replace(&mut self.slots[id.slot()].class, class);
         if old != class {
-            self.recency.unlink(id, old);
-            self.recency.push(id, class);
+            self.recency.unlink(id.0, old as usize);
+            self.recency.push(id.0, class as usize);
         }
     }
 
@@ -238,6 +238,15 @@ struct Slot<P> {
     used_at: Instant,
     deadline: Option<Instant>,
     value: P,
+}
+
+/// Which list of [`Recency`] a peer is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Goes first when room is needed.
+    Exposed,
+    /// Outlasts a flood of exposed ones.
+    Protected,
 }
 
 fn hash(key: &Key, address: Ipv6Addr) -> u64 {

@@ -2,8 +2,11 @@
 
 use core::net::{Ipv6Addr, SocketAddrV4};
 
+use teredo_wire::ipv6::Ipv6Cidr;
+
 use crate::filter::{DENIED_PORTS, Ipv4Filter};
 use crate::limiter::Rate;
+use crate::policy::Policy;
 
 /// How a relay is set up.
 #[derive(Clone, Debug)]
@@ -17,6 +20,12 @@ pub struct Config {
     pub denied_ports: Vec<u16>,
     /// Whom it serves.
     pub scope: Scope,
+    /// Which unsolicited packets may reach this host, if the relay is a host-specific one.
+    ///
+    /// Any other relay forwards for others and is no firewall. What its clients may send to whom is
+    /// for the nodes that are written to, as it is on the native Internet; and it could not tell,
+    /// since packets to a client may take another relay than those from it.
+    pub policy: Policy,
     /// Whether a NAT may stand in front of the relay. A bubble then also goes to the client
     /// directly, to open it. A host-specific relay sends both in any case.
     pub behind_nat: bool,
@@ -34,6 +43,7 @@ impl Config {
             filter: Ipv4Filter::default(),
             denied_ports: DENIED_PORTS.to_vec(),
             scope,
+            policy: Policy::default(),
             behind_nat: false,
             peers_max: PEERS_MAX,
             new_peers: NEW_PEERS,
@@ -49,8 +59,8 @@ pub enum Scope {
     Network {
         /// The relay's own IPv6 address, the source of its ICMPv6 errors.
         address: Ipv6Addr,
-        /// The prefixes served, each with its length in bits.
-        served: Vec<(Ipv6Addr, u8)>,
+        /// The prefixes served.
+        served: Vec<Ipv6Cidr>,
     },
     /// A host-specific relay: this host's own native IPv6 addresses. While it has none, the relay
     /// serves nobody.
@@ -63,15 +73,13 @@ pub enum Scope {
 impl Scope {
     /// Everybody, from the relay with this IPv6 address.
     pub fn internet(address: Ipv6Addr) -> Self {
-        Self::Network { address, served: vec![(Ipv6Addr::UNSPECIFIED, 0)] }
+        let everybody = Ipv6Cidr::new(Ipv6Addr::UNSPECIFIED, 0);
+        Self::Network { address, served: everybody.into_iter().collect() }
     }
 
     pub(super) fn contains(&self, address: Ipv6Addr) -> bool {
         match self {
-            Self::Network { served, .. } => served.iter().any(|&(prefix, len)| {
-                let unequal = prefix.to_bits() ^ address.to_bits();
-                unequal.leading_zeros() >= u32::from(len)
-            }),
+            Self::Network { served, .. } => served.iter().any(|prefix| prefix.contains(address)),
             Self::Host { own } => own.contains(&address),
         }
     }
@@ -95,23 +103,3 @@ const PEERS_MAX: usize = 1 << 18;
 /// whichever server the destination names, so a scan of the address space must stay a trickle of
 /// half a megabit per second.
 const NEW_PEERS: Rate = Rate { per_s: 1_000, burst: 4_000 };
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_contains_what_begins_like_it() {
-        let prefix = |text: &str, len| Scope::Network {
-            address: Ipv6Addr::LOCALHOST,
-            served: vec![(text.parse().unwrap(), len)],
-        };
-        let contains = |scope: &Scope, text: &str| scope.contains(text.parse().unwrap());
-        let site = prefix("2001:db8:6::", 48);
-        assert!(contains(&site, "2001:db8:6::") && contains(&site, "2001:db8:6:ffff::1"));
-        assert!(!contains(&site, "2001:db8:5:ffff::1") && !contains(&site, "2001:db8:7::"));
-        assert!(contains(&prefix("::", 0), "2001:db8::1"));
-        assert!(contains(&prefix("2001:db8::1", 128), "2001:db8::1"));
-        assert!(!contains(&prefix("2001:db8::1", 128), "2001:db8::2"));
-    }
-}

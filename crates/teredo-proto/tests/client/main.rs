@@ -13,6 +13,7 @@ mod floods;
 mod harness;
 mod input;
 mod maintenance;
+mod policy;
 mod qualification;
 mod reception;
 mod transmission;
