@@ -185,7 +185,8 @@ drop_reasons! {
     TooLarge = "too-large",
     /// The hop limit is used up.
     HopLimit = "hop-limit",
-    /// Past the limit of answers; at a client, of peers that come by themselves.
+    /// Past a limit: at a server of what it does for others, at a client of peers that come by
+    /// themselves.
     RateLimit = "rate-limit",
     /// A solicitation to be answered from the other address, and there is none.
     NoSecondary = "no-secondary",

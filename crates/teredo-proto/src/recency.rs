@@ -17,6 +17,9 @@ impl<const N: usize> Default for Recency<N> {
 }
 
 impl<const N: usize> Recency<N> {
+    /// Bytes for one slot.
+    pub(crate) const BYTES_PER_SLOT: usize = size_of::<Link>();
+
     /// Adds a slot, which is in no list, as the one used last.
     pub(crate) fn push(&mut self, slot: u32, list: usize) {
         if self.links.len() <= index(slot) {
@@ -71,3 +74,8 @@ struct Ends {
 fn index(slot: u32) -> usize {
     slot as usize
 }
+
+/// Bytes that finding and reusing one slot takes at most: its number and a control byte in a hash
+/// table, twice because that grows by doubling, and half as much again while it does; one place in
+/// the list of vacant slots.
+pub(crate) const INDEX_BYTES_PER_SLOT: usize = 3 * (size_of::<u32>() + 1) + size_of::<u32>();

@@ -64,6 +64,11 @@ pub(crate) struct Args {
     #[arg(long)]
     despite_native_ipv6: bool,
 
+    /// The most peers remembered at a time, which sets how much memory it takes
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    peers_max: Option<u32>,
+
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -107,6 +112,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     config.strict = args.strict;
     config.filter = filter;
     config.policy = Policy::everything();
+    config.peers_max = args.peers_max.map_or(config.peers_max, |most| most as usize);
 
     let mut client = Client::new(config, seed()?);
     let now = BootClock.now();

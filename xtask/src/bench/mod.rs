@@ -4,6 +4,7 @@
 //! and one with Miredo's. Rounds alternate between them, so that what else the machine does meets
 //! both. Reported are medians, and ours as a ratio of Miredo's.
 
+mod flood;
 mod machine;
 mod measure;
 mod report;
@@ -20,7 +21,10 @@ use report::Report;
 const PROGRAMS: [&str; 4] = ["miredo", "miredo-server", "iperf3", "ping"];
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// How often each thing is measured on each side
     #[arg(long, default_value_t = 5)]
     rounds: u32,
@@ -36,6 +40,13 @@ pub(crate) struct Arguments {
     /// Miredo against itself: shows how much to trust the ratios
     #[arg(long)]
     control: bool,
+}
+
+/// What else can be measured.
+#[derive(clap::Subcommand)]
+pub(crate) enum Other {
+    /// Our roles flooded from two million sources
+    Flood(flood::Arguments),
 }
 
 /// What is measured.
@@ -82,6 +93,10 @@ impl Quantity {
 
 /// Measures, prints, and fails if ours is slower anywhere.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.other {
+        Some(Other::Flood(arguments)) => return flood::run(arguments),
+        None => {}
+    }
     if let Some(reason) = needs::missing(&PROGRAMS) {
         bail!("bench {reason}");
     }

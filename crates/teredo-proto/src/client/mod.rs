@@ -84,6 +84,15 @@ impl Config {
         }
     }
 
+    /// Bytes that the client allocates at most: for each peer its entry and its place in the
+    /// table's lists, for all together the packets that wait, and the flows of the inbound policy.
+    /// The program around it takes some megabytes more, whatever happens.
+    pub const fn memory_max(&self) -> usize {
+        let peers = PeerTable::<Peer>::memory_max(self.peers_max);
+        let packets = self.peers_max * Peer::IDLE_BYTES + QUEUED_BYTES_MAX + HELD_BYTES_MAX;
+        peers + packets + Guard::MEMORY_MAX
+    }
+
     fn server_endpoint(&self) -> SocketAddrV4 {
         SocketAddrV4::new(self.server, TEREDO_PORT)
     }

@@ -14,7 +14,7 @@ use crate::client::peer::{Search, Trust};
 use crate::client::{Client, Phase};
 use crate::guard::Pass;
 use crate::inspect::{Upper, is_neighbor_discovery, upper_layer};
-use crate::peers::{AnswerLimiter, PEER_VALID, PeerId};
+use crate::peers::{AnswerLimiter, Class, PEER_VALID, PeerId};
 use crate::reason::DropReason;
 use crate::role::{Event, Inbound, TRANSMIT_LEN_MAX};
 use crate::scope;
@@ -146,7 +146,7 @@ impl Client {
         let id = match known {
             Some(id) => id,
             None => {
-                let id = self.add_peer(now, address)?;
+                let id = self.add_peer(now, address, Class::Stranger)?;
                 self.peers[id].answers = of_newcomer;
                 id
             }
@@ -267,7 +267,7 @@ impl Client {
             None if !self.newcomers.take(now, accepted.from.ip().to_bits()) => {
                 return Err(DropReason::RateLimit);
             }
-            None => self.add_peer(now, accepted.source)?,
+            None => self.add_peer(now, accepted.source, Class::Stranger)?,
         };
         self.reached(now, id, accepted.from);
         // The peer may be waiting for something direct from us, and our answer to its indirect
@@ -299,7 +299,7 @@ impl Client {
             None if !self.admits_stranger(now, *accepted.from.ip()) => {
                 return Err(DropReason::RateLimit);
             }
-            None => self.add_peer(now, accepted.source)?,
+            None => self.add_peer(now, accepted.source, Class::Stranger)?,
         };
         let held = self.peers[id].held.push(&mut self.held, accepted.from, packet.bytes());
         // Also for a packet that finds no room: the last request may have been lost.

@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 
 use crate::guard::tcp::Connection;
 use crate::random::{Key, Seed};
-use crate::recency::Recency;
+use crate::recency::{INDEX_BYTES_PER_SLOT, Recency};
 use crate::time::Instant;
 
 /// A conversation of one of our addresses with one other node.
@@ -70,6 +70,12 @@ impl FlowTable {
             last: None,
             flows_max: flows_max.max(1),
         }
+    }
+
+    /// Bytes that a table of `flows_max` takes at most.
+    pub(super) const fn memory_max(flows_max: usize) -> usize {
+        let of_lists = Recency::<3>::BYTES_PER_SLOT + INDEX_BYTES_PER_SLOT;
+        (size_of::<Slot>() + of_lists) * flows_max
     }
 
     /// Number of flows, with those that have expired and are still to be swept up.

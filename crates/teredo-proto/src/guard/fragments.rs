@@ -23,10 +23,13 @@ pub(super) struct Train {
 #[derive(Debug)]
 pub(super) struct Trains {
     hash_key: Key,
-    cells: Box<[Option<(Train, Instant)>]>,
+    cells: Box<[Cell]>,
 }
 
 impl Trains {
+    /// Bytes that they take, always.
+    pub(super) const MEMORY: usize = CELLS * size_of::<Cell>();
+
     pub(super) fn new(seed: Seed) -> Self {
         Self { hash_key: Key::new(seed, b"fragments"), cells: vec![None; CELLS].into() }
     }
@@ -51,6 +54,9 @@ impl Trains {
         self.hash_key.hash(&bytes) as usize % CELLS
     }
 }
+
+/// A packet, and when its first fragment came in.
+type Cell = Option<(Train, Instant)>;
 
 /// Packets of which fragments are on their way at a time: many more than a link with an MTU of
 /// 1,280 bytes should see.

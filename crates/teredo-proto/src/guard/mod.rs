@@ -61,6 +61,9 @@ pub(crate) struct Pass {
 }
 
 impl Guard {
+    /// Bytes that it allocates at most.
+    pub(crate) const MEMORY_MAX: usize = FlowTable::memory_max(FLOWS_MAX) + Trains::MEMORY;
+
     /// A guard under whom nothing was sent yet.
     pub(crate) fn new(policy: Policy, seed: Seed) -> Self {
         Self { policy, flows: FlowTable::new(FLOWS_MAX, seed), trains: Trains::new(seed) }
@@ -234,7 +237,7 @@ fn is_later_fragment(upper: &Upper<'_>) -> bool {
     upper.fragment.is_some_and(|fragment| !fragment.is_first)
 }
 
-/// Flows at most: as many as one address has ports, 6 MB when all are there.
+/// Flows at most: as many as one address has ports.
 const FLOWS_MAX: usize = 1 << 16;
 
 #[cfg(test)]

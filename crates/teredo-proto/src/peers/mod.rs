@@ -2,7 +2,7 @@
 //!
 //! One entry per peer IPv6 address, found through a hash that only this process can compute. The
 //! list is a cache with a hard limit: when it is full, peers that nobody here asked for go first,
-//! and a trusted peer in use is never lost to a flood of strangers.
+//! and neither a trusted peer in use nor one that is being sought is lost to a flood of strangers.
 
 mod budget;
 mod queue;
@@ -18,7 +18,7 @@ pub(crate) use budget::{ATTEMPT_GAP, AnswerLimiter, AnswerLimits, BubbleBudget};
 pub(crate) use queue::{PacketQueue, QueueBudget, QueueFull};
 
 use crate::random::{Key, Seed};
-use crate::recency::Recency;
+use crate::recency::{INDEX_BYTES_PER_SLOT, Recency};
 use crate::time::Instant;
 
 /// How long a reception keeps a peer's entry valid (RFC 4380 section 5.2.4; 5.4.1 for relays).
@@ -33,9 +33,22 @@ pub(crate) struct PeerTable<P> {
     index: HashTable<PeerId>,
     slots: Vec<Slot<P>>,
     vacant: Vec<PeerId>,
-    recency: Recency<2>,
+    recency: Recency<4>,
     deadlines: BTreeSet<(Instant, PeerId)>,
     peers_max: usize,
+}
+
+/// Which list a peer is in: who asked for it, and whether more is known than its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// It came by itself. Goes first when room is needed.
+    Stranger,
+    /// It came by itself, and our side has answered: perhaps the kernel to anybody's ping.
+    Guest,
+    /// Our side asked for it, and nothing is proven about it.
+    Sought,
+    /// Our side asked for it, and it was reached.
+    Protected,
 }
 
 /// Names an entry for as long as no peer is inserted or removed.
@@ -49,7 +62,7 @@ pub(crate) struct Inserted<P> {
     pub(crate) evicted: Option<(Ipv6Addr, P)>,
 }
 
-/// All peers are protected and in use.
+/// All peers are worth more than the one to be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TableFull;
 
@@ -65,6 +78,13 @@ impl<P: Default> PeerTable<P> {
             deadlines: BTreeSet::new(),
             peers_max: peers_max.clamp(1, PEERS_LIMIT),
         }
+    }
+
+    /// Bytes that a table of `peers_max` takes at most, without what each `P` allocates.
+    pub(crate) const fn memory_max(peers_max: usize) -> usize {
+        let of_lists = Recency::<4>::BYTES_PER_SLOT + INDEX_BYTES_PER_SLOT + DEADLINE_BYTES;
+        let of_one = size_of::<Slot<P>>() + of_lists;
+        of_one * peers_max
     }
 
     /// Number of peers.
@@ -83,11 +103,10 @@ impl<P: Default> PeerTable<P> {
         self.slots[id.slot()].address
     }
 
-    /// Adds a peer, exposed, whose address is not in the table yet.
+    /// Adds a peer whose address is not in the table yet, as a [`Class::Stranger`] or
+    /// [`Class::Sought`].
     ///
-    /// In a full table it takes the place of, in this order: a protected peer unused for
-    /// [`FORGET_AFTER`], the exposed peer unused for longest, a protected peer unused for
-    /// [`PEER_VALID`].
+    /// In a full table it takes the place of another one: see [`FOR_STRANGERS`] and [`FOR_OURS`].
     ///
     /// # Errors
     /// [`TableFull`] when there is none of these.
@@ -95,10 +114,12 @@ impl<P: Default> PeerTable<P> {
         &mut self,
         now: Instant,
         address: Ipv6Addr,
+        class: Class,
         value: P,
     ) -> Result<Inserted<P>, TableFull> {
-        let evicted = if self.len() < self.peers_max { None } else { Some(self.evict(now)?) };
-        let class = Class::Exposed;
+        let order = if class == Class::Stranger { FOR_STRANGERS } else { FOR_OURS };
+        let evicted =
+            if self.len() < self.peers_max { None } else { Some(self.evict(now, order)?) };
         let slot = Slot { address, class, used_at: now, deadline: None, value };
         let id = self.place(slot)?;
         let (slots, key) = (&self.slots, &self.hash_key);
@@ -133,19 +154,34 @@ impl<P: Default> PeerTable<P> {
         self.recency.push(id.0, class as usize);
     }
 
-    /// Makes a peer outlast floods: it is trusted, and our side wants it.
+    /// Makes a peer outlast floods: it is trusted, and our side talks to it.
     ///
-    /// Trust alone is not enough, since a stranger earns that with one packet.
+    /// Trust alone is not enough, since a stranger earns that with one packet. Nor does an answer
+    /// make a stranger as good as a peer that our side asked for.
     pub(crate) fn protect(&mut self, id: PeerId) {
-        self.reclassify(id, Class::Protected);
+        self.reclassify(id, |class| match class {
+            Class::Stranger | Class::Guest => Class::Guest,
+            Class::Sought | Class::Protected => Class::Protected,
+        });
     }
 
     /// Makes a peer one of those that go first: nothing is proven about it any more.
     pub(crate) fn expose(&mut self, id: PeerId) {
-        self.reclassify(id, Class::Exposed);
+        self.reclassify(id, |class| match class {
+            Class::Stranger | Class::Guest => Class::Stranger,
+            Class::Sought | Class::Protected => Class::Sought,
+        });
     }
 
-    /// All peers, the one unused for longest first, exposed ones before protected ones.
+    /// Makes a peer one that our side asked for, whether or not it came by itself before.
+    pub(crate) fn adopt(&mut self, id: PeerId) {
+        self.reclassify(id, |class| match class {
+            Class::Stranger | Class::Sought => Class::Sought,
+            Class::Guest | Class::Protected => Class::Protected,
+        });
+    }
+
+    /// All peers, class by class, the one unused for longest first.
     pub(crate) fn ids(&self) -> Vec<PeerId> {
         self.recency.slots().map(PeerId).collect()
     }
@@ -179,21 +215,23 @@ impl<P: Default> PeerTable<P> {
         Some(id)
     }
 
-    fn evict(&mut self, now: Instant) -> Result<(Ipv6Addr, P), TableFull> {
+    fn evict(&mut self, now: Instant, order: &[Dispensable]) -> Result<(Ipv6Addr, P), TableFull> {
         let idle = |id: PeerId| now.since(self.slots[id.slot()].used_at);
-        let oldest = |class| self.recency.oldest(class as usize).map(PeerId);
-        let protected = oldest(Class::Protected);
-        let victim = protected
-            .filter(|&id| idle(id) >= FORGET_AFTER)
-            .or_else(|| oldest(Class::Exposed))
-            .or_else(|| protected.filter(|&id| idle(id) >= PEER_VALID))
+        let victim = order
+            .iter()
+            .find_map(|&(class, unused)| {
+                let oldest = self.recency.oldest(class as usize).map(PeerId);
+                oldest.filter(|&id| idle(id) >= unused)
+            })
             .ok_or(TableFull)?;
         let address = self.address(victim);
         Ok((address, self.remove(victim)))
     }
 
-    fn reclassify(&mut self, id: PeerId, class: Class) {
-        let old = core::mem::replace(&mut self.slots[id.slot()].class, class);
+    fn reclassify(&mut self, id: PeerId, change: impl FnOnce(Class) -> Class) {
+        let slot = &mut self.slots[id.slot()];
+        let (old, class) = (slot.class, change(slot.class));
+        slot.class = class;
         if old != class {
             self.recency.unlink(id.0, old as usize);
             self.recency.push(id.0, class as usize);
@@ -240,18 +278,36 @@ struct Slot<P> {
     value: P,
 }
 
-/// Which list of [`Recency`] a peer is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    /// Goes first when room is needed.
-    Exposed,
-    /// Outlasts a flood of exposed ones.
-    Protected,
-}
-
 fn hash(key: &Key, address: Ipv6Addr) -> u64 {
     key.hash(&address.octets()) as u64
 }
+
+/// Bytes of one deadline in a B-tree whose nodes are half full at worst.
+const DEADLINE_BYTES: usize = 2 * size_of::<(Instant, PeerId)>() + 8;
+
+/// The peers of this class that were not used for this long, the oldest first.
+type Dispensable = (Class, Duration);
+
+/// Who goes for a stranger: nobody that our side wants, unless it is idle.
+const FOR_STRANGERS: &[Dispensable] = &[
+    (Class::Protected, FORGET_AFTER),
+    (Class::Stranger, Duration::ZERO),
+    (Class::Guest, PEER_VALID),
+    (Class::Sought, PEER_VALID),
+    (Class::Protected, PEER_VALID),
+];
+
+/// Who goes for a peer that our side asks for. Guests do so even in use: a flood of strangers that
+/// the kernel answers may not keep us from whom we want.
+const FOR_OURS: &[Dispensable] = &[
+    (Class::Protected, FORGET_AFTER),
+    (Class::Stranger, Duration::ZERO),
+    (Class::Guest, PEER_VALID),
+    (Class::Sought, PEER_VALID),
+    (Class::Guest, Duration::ZERO),
+    (Class::Sought, Duration::ZERO),
+    (Class::Protected, PEER_VALID),
+];
 
 /// A protected peer unused for this long is worth no more than a stranger: the window of its bubble
 /// limit is over (RFC 4380 section 5.2.6), and so is the life of its NAT mappings.

@@ -20,9 +20,9 @@ use crate::role::{Arrival, Event, Inbound, Local, Outbound, Reason, Role, Transm
 use crate::scope;
 use crate::time::Instant;
 
-pub use config::{Config, EndpointCheck, Limits};
+pub use config::{Budget, Config, EndpointCheck, Limits};
 
-use limits::AdvertisementLimits;
+use limits::Purse;
 use outbox::{Outbox, Target};
 
 /// A Teredo server with one or two IPv4 addresses, UDP port 3544 on each.
@@ -36,7 +36,9 @@ pub struct Server {
     /// The configured filter, which also refuses to send to the server's own addresses.
     filter: Ipv4Filter,
     link_local: Ipv6Addr,
-    limits: AdvertisementLimits,
+    answers: Purse,
+    bubbles: Purse,
+    echoes: Purse,
     outbox: Outbox,
     counters: Counters,
 }
@@ -48,7 +50,9 @@ impl Server {
         Self {
             filter: with_own(&config, config.filter.clone()),
             link_local: server_link_local(config.primary),
-            limits: AdvertisementLimits::new(&config.limits, seed),
+            answers: Purse::new(&config.limits.answers, seed, "answers"),
+            bubbles: Purse::new(&config.limits.bubbles, seed, "bubbles"),
+            echoes: Purse::new(&config.limits.echoes, seed, "echoes"),
             outbox: Outbox::default(),
             counters: Counters::default(),
             config,
@@ -82,7 +86,7 @@ impl Server {
             Kind::Bubble | Kind::Echo if is_local => Err(DropReason::NotForServer),
             Kind::Bubble | Kind::Echo => {
                 let forwarded = &payload[datagram.packet_range().start..];
-                self.forward(arrival.from, &datagram.ipv6, forwarded)
+                self.forward(now, arrival.from, kind, &datagram.ipv6, forwarded)
             }
         }
     }
@@ -128,7 +132,7 @@ impl Server {
     ) -> Result<(), DropReason> {
         let solicitor = datagram.ipv6.source();
         let via = self.answering_socket(arrival.on, solicitor)?;
-        self.limits.take(now, *arrival.from.ip())?;
+        self.answers.spend(now, *arrival.from.ip())?;
         let advertisement = RouterAdvertisement {
             source: self.link_local,
             destination: solicitor,
@@ -161,7 +165,9 @@ impl Server {
     /// Passes on a bubble or echo packet with its trailers: `bytes` (RFC 4380 section 5.3.1).
     fn forward(
         &mut self,
+        now: Instant,
         from: SocketAddrV4,
+        kind: Kind,
         packet: &Ipv6<'_>,
         bytes: &[u8],
     ) -> Result<(), DropReason> {
@@ -172,10 +178,37 @@ impl Server {
         if bytes.len() > FORWARDED_LEN_MAX || packet.payload().len() > ICMPV6_LEN_MAX {
             return Err(DropReason::TooLarge);
         }
-        match TeredoAddress::parse(destination) {
+        let client = TeredoAddress::parse(destination);
+        match client {
+            Some(client) => self.check_client(from, client.mapped)?,
+            None => self.check_native(packet)?,
+        }
+        let purse = if kind == Kind::Bubble { &mut self.bubbles } else { &mut self.echoes };
+        purse.spend(now, *from.ip())?;
+        match client {
             Some(client) => self.forward_to_client(from, client, bytes),
             None => self.forward_to_native(packet),
         }
+    }
+
+    fn check_client(&self, from: SocketAddrV4, to: SocketAddrV4) -> Result<(), DropReason> {
+        self.filter.check_embedded(to, &self.config.denied_ports)?;
+        // Between two servers nothing would count down: neither passes on what may have come from
+        // a server to where a server may be.
+        if from.port() == TEREDO_PORT && to.port() == TEREDO_PORT {
+            return Err(DropReason::Loop);
+        }
+        Ok(())
+    }
+
+    /// Only packets from the endpoint that their Teredo source embeds get here, see
+    /// [`Self::accept`].
+    fn check_native(&self, packet: &Ipv6<'_>) -> Result<(), DropReason> {
+        let endpoint = scope::tunnel_endpoint(packet.destination());
+        if endpoint.is_some_and(|endpoint| self.filter.own.contains(&endpoint)) {
+            return Err(DropReason::Loop);
+        }
+        if packet.hop_limit() <= 1 { Err(DropReason::HopLimit) } else { Ok(()) }
     }
 
     fn forward_to_client(
@@ -185,12 +218,6 @@ impl Server {
         bytes: &[u8],
     ) -> Result<(), DropReason> {
         let to = client.mapped;
-        self.filter.check_embedded(to, &self.config.denied_ports)?;
-        // Between two servers nothing would count down: neither passes on what may have come from
-        // a server to where a server may be.
-        if from.port() == TEREDO_PORT && to.port() == TEREDO_PORT {
-            return Err(DropReason::Loop);
-        }
         let origin = self.serves(client).then_some(from);
         self.outbox.push(Target::Datagram { to, via: Local::Primary }, |writer| {
             if let Some(origin) = origin {
@@ -202,13 +229,8 @@ impl Server {
         Ok(())
     }
 
-    /// Only packets from the endpoint that their Teredo source embeds get here, see
-    /// [`Self::accept`].
     fn forward_to_native(&mut self, packet: &Ipv6<'_>) -> Result<(), DropReason> {
-        let hop_limit = match packet.hop_limit() {
-            0 | 1 => return Err(DropReason::HopLimit),
-            hop_limit => hop_limit - 1,
-        };
+        let hop_limit = packet.hop_limit().saturating_sub(1);
         self.outbox.push(Target::Native, |writer| {
             let (before, after) = packet.bytes().split_at(HOP_LIMIT_OFFSET);
             writer.put(before)?;

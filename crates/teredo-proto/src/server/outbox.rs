@@ -34,6 +34,9 @@ impl Default for Outbox {
 }
 
 impl Outbox {
+    /// Bytes of its slots.
+    pub(super) const BYTES: usize = SLOTS * size_of::<Slot>();
+
     /// Adds what `write` writes.
     pub(super) fn push(
         &mut self,

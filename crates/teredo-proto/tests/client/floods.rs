@@ -69,3 +69,43 @@ fn strangers_do_not_take_the_room_of_our_own_packets() {
     assert!(bench.client.counters().dropped(DropReason::QueueFull) > 0, "no flood");
     assert_eq!(bench.send(&udp(own, NATIVE, &[0; 1200])), Outbound::Queued);
 }
+
+//= SEC-04, T-09: direct bubbles from very many peers do not displace whom our stack seeks
+#[test]
+fn a_search_of_ours_outlasts_a_flood_of_peers() {
+    let mut bench = Bench::qualified_with(Config { peers_max: 1_000, ..config() });
+    let own = bench.own();
+    let waiting = udp(own, peer_address(), b"waiting");
+    assert_eq!(bench.send(&waiting), Outbound::Queued);
+    let mut answered = 0;
+    for number in 0..20_000_u32 {
+        let mapped = SocketAddrV4::new(Ipv4Addr::from_bits((11 << 24) + number), 4096);
+        let stranger = TeredoAddress { mapped, ..peer() }.to_ipv6();
+        let _ = bench.inject(mapped, &bubble(stranger, own));
+        let sent = bench.take();
+        answered += sent.iter().filter(|sent| sent.is_to(mapped)).count();
+    }
+    assert!(answered > 10_000, "no flood: {answered}");
+    assert_eq!(bench.inject(peer().mapped, &bubble(peer_address(), own)), Inbound::Consumed);
+    assert!(bench.take().iter().any(|sent| sent.is_to(peer().mapped)));
+    assert_eq!(bench.route(peer_address()), Some(peer().mapped));
+}
+
+//= SEC-04, T-09: strangers that the stack answers, however many, do not keep us from new peers
+#[test]
+fn answered_strangers_do_not_keep_us_from_new_peers() {
+    let mut bench = Bench::qualified_with(Config { peers_max: 1_000, ..config() });
+    let own = bench.own();
+    for number in 0..3_000_u32 {
+        let mapped = SocketAddrV4::new(Ipv4Addr::from_bits((11 << 24) + number), 4096);
+        let stranger = TeredoAddress { mapped, ..peer() }.to_ipv6();
+        if let Inbound::Deliver(_) = bench.inject(mapped, &udp(stranger, own, b"ping")) {
+            assert_eq!(bench.route(stranger), Some(mapped));
+        }
+    }
+    assert!(bench.client.counters().dropped(DropReason::PeerListFull) > 0, "no flood");
+    bench.take();
+    assert_eq!(bench.send(&udp(own, peer_address(), b"x")), Outbound::Queued);
+    assert_eq!(bench.inject(peer().mapped, &bubble(peer_address(), own)), Inbound::Consumed);
+    assert_eq!(bench.route(peer_address()), Some(peer().mapped));
+}

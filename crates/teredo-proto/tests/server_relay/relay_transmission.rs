@@ -2,7 +2,7 @@
 
 use std::net::{Ipv6Addr, SocketAddrV4};
 
-use teredo_proto::relay::{Config, Relay, Scope};
+use teredo_proto::relay::{Config, NewPeers, Relay, Scope};
 use teredo_proto::{DropReason, Event, Inbound, Instant, Local, Outbound, Role};
 use teredo_wire::icmpv6::Icmpv6;
 use teredo_wire::ipv6::next_header;
@@ -142,7 +142,8 @@ fn queues_are_bounded() {
 //= R-TX-05: clients that do not answer do not take the room of those that do
 #[test]
 fn a_scan_does_not_use_up_the_queues() {
-    let mut relay = relay();
+    let mut relay =
+        relay_with(|config| config.new_peers = NewPeers::undivided(config.new_peers.total));
     let mut dropped = 0;
     // As many new clients as are taken at once and in the 8 s of a search, a full packet for each.
     for number in 0..11_900_u64 {

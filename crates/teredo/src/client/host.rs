@@ -17,7 +17,7 @@ use super::Args;
 use super::publication::publication;
 use super::snapshot::Snapshot;
 use crate::exit::Exit;
-use crate::host::{MONITOR, SIGNALS, Watch, Watching};
+use crate::host::{MONITOR, Repair, SIGNALS, Watch, Watching};
 use crate::publisher::Publisher;
 use crate::report::Report;
 
@@ -37,12 +37,9 @@ pub(super) struct ClientHost {
     told: Option<Snapshot>,
     give_up_at: Option<Instant>,
     has_qualified: bool,
-    restored_at: Option<Instant>,
+    repair: Repair,
     exit: Exit,
 }
-
-/// Time between two repairs of the interface: there may be somebody who keeps changing it.
-const RESTORE_PAUSE: Duration = Duration::from_secs(5);
 
 /// What of the network matters to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +86,7 @@ impl ClientHost {
             told: None,
             give_up_at,
             has_qualified: false,
-            restored_at: None,
+            repair: Repair::default(),
             exit: Exit::Ok,
         })
     }
@@ -140,22 +137,7 @@ impl ClientHost {
         self.network = network;
         self.rest_or_serve(now, client);
         self.publish(client);
-        self.restore(now)
-    }
-
-    /// Network managers, and people, take the interface down or its address away.
-    fn restore(&mut self, now: Instant) -> io::Result<()> {
-        let due = self.restored_at.map(|at| at + RESTORE_PAUSE);
-        if let Some(due) = due.filter(|due| *due > now) {
-            self.watch.look_again(due);
-            return Ok(());
-        }
-        if self.tunnel.restore()? {
-            let name = self.tunnel.name();
-            self.report.say(&format!("somebody else has changed {name}; it is set up again"));
-            self.restored_at = Some(now);
-        }
-        Ok(())
+        self.repair.restore(now, &mut self.watch, &mut self.tunnel, &self.report)
     }
 
     /// Teredo is the last resort (RFC 4380 section 5.5).
