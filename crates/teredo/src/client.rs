@@ -14,6 +14,7 @@ use teredo_engine::linux::{BootClock, HostDevice, UdpPort, seed};
 use teredo_engine::network::native_ipv6_source;
 use teredo_engine::resolve::resolve;
 use teredo_proto::client::{Client, Config};
+use teredo_proto::policy::Rule;
 use teredo_proto::{Policy, Role};
 
 use crate::client::host::{ClientHost, Network};
@@ -69,6 +70,12 @@ pub(crate) struct Args {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     peers_max: Option<u32>,
 
+    /// Let in what nobody here has asked for: all, echo, tcp, udp or a protocol number, tcp and udp
+    /// with a port or range, each from everybody or a prefix (may be given several times); without
+    /// it nothing
+    #[arg(long, value_name = "PROTO[/PORT[-PORT]][@PREFIX]")]
+    allow: Vec<Rule>,
+
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -76,6 +83,8 @@ pub(crate) struct Args {
 const EXAMPLES: &str = "Examples:
   teredo client --server teredo.example.net
   teredo client --server 192.0.2.1 --port 3545 --json
+  teredo client --server 192.0.2.1 --allow echo --allow tcp/22 --allow udp/6881-6889
+  teredo client --server 192.0.2.1 --allow all@2001:db8:6::/48
   teredo client --server 192.0.2.1 --timeout 10 || echo no IPv6
 
 Needs CAP_NET_ADMIN. The interface and all that is on it disappear when the client ends. What it
@@ -103,15 +112,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let socket = UdpPort::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, args.port))?;
     let (tun, tunnel) = shared::create_tunnel(&args.interface)?;
 
-    shared::warn_unfiltered(&report, tunnel.name());
-
     let port = socket.local_addr().port();
     let mut config = Config::new(server, secondary, port);
     config.local_address = network.local_address;
     config.refresh_interval = Duration::from_secs(args.refresh_interval);
     config.strict = args.strict;
     config.filter = filter;
-    config.policy = Policy::everything();
+    config.policy = Policy::new(args.allow.clone())?;
     config.peers_max = args.peers_max.map_or(config.peers_max, |most| most as usize);
 
     let mut client = Client::new(config, seed()?);

@@ -48,6 +48,8 @@ fn wrong_usage_takes_one_line_and_ends_with_2() {
         (&["--wrong"][..], "--wrong"),
         (&["wrong"], "unrecognized subcommand 'wrong'; see `teredo --help`"),
         (&["client", "--wrong"], "see `teredo client --help`"),
+        (&["client", "--server", "x", "--allow", "tcp/0-"], "tcp/22@2001:db8::/32"),
+        (&["relay", "--address", "192.0.2.1", "--allow", "all"], "--host-only"),
         (&["decode"], "<FILE>"),
         (
             &["decode", "--jsn", "x"],
