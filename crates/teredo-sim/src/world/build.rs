@@ -10,6 +10,7 @@ use teredo_wire::TEREDO_PORT;
 use teredo_wire::ipv4::Ipv4Cidr;
 use teredo_wire::ipv6::Ipv6Cidr;
 
+use crate::asked;
 use crate::host::{AnyRole, Datagram, Host, HostId, Plan, Service};
 use crate::ledger::Ledger;
 use crate::link::Link;
@@ -159,6 +160,29 @@ impl World {
         self.teredo_route = relay;
     }
 
+    /// Changes what a client, or a host that is its own relay, lets in unasked.
+    pub fn set_policy(&mut self, host: HostId, policy: &Policy) {
+        for Service { plan, role, .. } in &mut self.hosts[host.0].services {
+            match (plan, role) {
+                (Plan::Client(config), AnyRole::Client(client)) => {
+                    config.policy = policy.clone();
+                    client.set_policy(policy.clone());
+                }
+                (Plan::Relay(config), AnyRole::Relay(relay)) => {
+                    config.policy = policy.clone();
+                    relay.set_policy(policy.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What a client, or a host that is its own relay, lets in unasked; nothing is in between for
+    /// any other host.
+    pub fn policy(&self, host: HostId) -> Option<&Policy> {
+        self.hosts[host.0].services.iter().find_map(|service| asked::policy(&service.plan))
+    }
+
     /// Switches a host off or on; nothing is forgotten.
     pub fn set_up(&mut self, host: HostId, up: bool) {
         self.hosts[host.0].up = up;
@@ -171,6 +195,7 @@ impl World {
             let seed = self.next_seed();
             let host = &mut self.hosts[id.0];
             host.stack.teredo = None;
+            host.stack.asked.clear();
             host.services[index].restart(self.now, seed);
             self.drain(id, index);
         }
