@@ -20,9 +20,11 @@ use teredo_wire::address::is_teredo;
 use teredo_wire::icmpv6::ErrorMessage;
 
 use crate::filter::Ipv4Filter;
+use crate::guard::Guard;
 use crate::inspect::allows_error;
 use crate::limiter::TokenBucket;
 use crate::peers::{PeerTable, QueueBudget};
+use crate::policy::Policy;
 use crate::random::Seed;
 use crate::reason::{Counters, DropReason};
 use crate::role::{Arrival, Event, Inbound, Local, Outbound, Reason, Role, Transmit};
@@ -49,6 +51,8 @@ pub struct Relay {
     filter: Ipv4Filter,
     proof: BubbleProof,
     peers: PeerTable<Peer>,
+    /// Of a host-specific relay.
+    guard: Guard,
     queued: QueueBudget,
     /// Clients whose packets have waited long enough, in the order in which they were proven.
     flushing: VecDeque<Ipv6Addr>,
@@ -69,6 +73,7 @@ impl Relay {
             filter: with_own(&config, config.filter.clone()),
             proof: BubbleProof::new(seed),
             peers: PeerTable::new(config.peers_max, seed),
+            guard: Guard::new(config.policy.clone(), seed),
             queued: QueueBudget::new(QUEUED_BYTES_MAX),
             flushing: VecDeque::new(),
             new_peers: Admission::new(&config.new_peers, seed),
@@ -89,6 +94,12 @@ impl Relay {
     /// Takes another filter, because the addresses of this host have changed.
     pub fn set_filter(&mut self, filter: Ipv4Filter) {
         self.filter = with_own(&self.config, filter);
+    }
+
+    /// Takes another inbound policy. What was opened from outside under a rule that is gone ends;
+    /// connections that this host opened do not.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.guard.set_policy(policy);
     }
 
     /// Number of clients it remembers.

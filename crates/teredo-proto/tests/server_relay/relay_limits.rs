@@ -119,7 +119,7 @@ fn taken(relay: &mut Relay, millis: u64, first: u32, count: u32) -> usize {
 //= R-LIM-01: only served sources
 #[test]
 fn only_served_sources_reach_clients() {
-    let site = Scope::Network { address: RELAY, served: vec![(v6("2001:db8:6::"), 48)] };
+    let site = Scope::Network { address: RELAY, served: vec!["2001:db8:6::/48".parse().unwrap()] };
     let mut relay = relay_with(|config| config.scope = site);
     let outside = udp(v6("2001:db8:7::1"), client(), &[]);
     let refused = relay.handle_packet(ms(0), &outside);

@@ -221,6 +221,7 @@ impl<'a> ClientHost<'a> {
         self.args = args;
         client.set_refresh_interval(Duration::from_secs(self.args.refresh_interval.into()));
         client.set_dormant_after(now, self.args.dormant_after());
+        client.set_policy(self.args.policy());
         self.publish(client);
         Flow::Continue
     }

@@ -85,8 +85,6 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     let tunnel = shared::create_tunnel(&args.interface);
     let (tun, tunnel) = tunnel.map_err(Failure::of("no-tunnel-adapter"))?;
 
-    shared::warn_unfiltered(&report, tunnel.name());
-
     let port = socket.local_addr().port();
     let mut config = Config::new(server, secondary, port);
     config.local_address = network.local_address;
@@ -95,6 +93,7 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     config.strict = args.strict;
     config.secret = secret;
     config.filter = filter;
+    config.policy = args.policy();
     config.peers_max = args.peers_max.map_or(config.peers_max, |most| most as usize);
 
     let mut client = Client::new(config, seed()?);

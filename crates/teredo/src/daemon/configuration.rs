@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::ValueEnum;
 use teredo_control::server::SetError;
 use teredo_control::{SettingName, Settings, Type};
@@ -130,6 +130,7 @@ fn client_options(merged: &Merged, places: &Places) -> anyhow::Result<client::Ar
     });
     let mut args: client::Args = options("client", &settings, &["server"], places.file())?;
     args.from_policy = from_policy;
+    client::check(&args).with_context(|| format!("{}: [client]", places.file().display()))?;
     Ok(args)
 }
 
