@@ -1,6 +1,8 @@
 //! `teredo firewall` with the real `nft`, on a host that drops everything of its own accord.
 
+use std::fs::Permissions;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -202,7 +204,6 @@ fn what_others_do_to_its_rules_is_undone() -> Result<()> {
     wait_for("a reload", SECOND, || has(&ground, PORTS, &[5000]))?;
     ensure!(ground.is_open(5000)?);
 
-    let restored = |agent: &Process| agent.stdout().matches("\"restored\":true").count();
     agent.wait_until(PATIENCE, |agent| restored(agent) >= 6)?;
     // What is none of its business leaves it alone.
     for number in 0..20 {
@@ -286,25 +287,73 @@ fn what_is_wrong_is_said_in_one_line() -> Result<()> {
     ] {
         is_one_line(ground.host.command(&program).args(arguments), why)?;
     }
-    let ordinary = |words: &[&str]| {
+    let readable = readable(&ground, &program)?;
+    for (arguments, why) in [
+        (&["firewall"][..], "CAP_NET_ADMIN is missing"),
+        (&["firewall", "clear"], "run as root or with CAP_NET_ADMIN"),
+    ] {
         let mut command = ground.host.command("setpriv");
-        command.args(["--reuid=65534", "--clear-groups", "--bounding-set=-all"]);
-        command.args(["--inh-caps=-all"]).arg(readable(&program)?).args(words);
-        Ok::<_, anyhow::Error>(command)
-    };
-    is_one_line(&mut ordinary(&["firewall"])?, "CAP_NET_ADMIN is missing")?;
-    is_one_line(&mut ordinary(&["firewall", "clear"])?, "run as root or with CAP_NET_ADMIN")?;
+        command.args(["--reuid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]);
+        is_one_line(command.arg(&readable).args(arguments), why)?;
+    }
     Ok(())
 }
 
-/// A copy of the program that any user may run.
-fn readable(program: &Path) -> Result<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    let copy = std::env::temp_dir().join(format!("teredo-firewall-{}", std::process::id()));
-    if !copy.exists() {
-        std::fs::copy(program, &copy)?;
-        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755))?;
+#[test]
+fn it_needs_one_capability_and_no_root() -> Result<()> {
+    if needs::skip_for(needs::missing(&["setpriv"])) {
+        return Ok(());
     }
+    let ground = Ground::new(&include())?;
+    let _client = daemon(&ground, 5000)?;
+    let mut command = ground.host.command("setpriv");
+    command.args(["--reuid=65534", "--clear-groups", "--bounding-set=-all,+net_admin"]);
+    command.args(["--inh-caps=-all,+net_admin", "--ambient-caps=+net_admin", "--no-new-privs"]);
+    command.arg(readable(&ground, &program::debug()?)?).args(["firewall", "--json"]);
+    let runtime = ground.runtime.runtime().path();
+    command.env("TEREDO_RUNTIME_DIR", runtime);
+    let mut agent = Process::start("unprivileged", runtime, &mut command)?;
+    agent.wait_until(PATIENCE, |agent| agent.stdout().contains("\"ready\""))?;
+    ensure!(ground.is_open(5000)?);
+    ensure!(agent.stop()?.success(), "{}", agent.last_words());
+    ensure!(!ground.is_open(5000)?);
+    Ok(())
+}
+
+#[test]
+fn who_undoes_its_work_again_and_again_does_not_keep_it_busy() -> Result<()> {
+    if needs::skip_for(needs::missing(&[])) {
+        return Ok(());
+    }
+    let ground = Ground::new("")?;
+    let _client = daemon(&ground, 5000)?;
+    let agent = ground.agent(&program::debug()?, &[])?;
+    let mut undone = 0;
+    while undone < 25 {
+        if has(&ground, PORTS, &[5000]) {
+            ground.host.nft("delete table inet teredo")?;
+            undone += 1;
+        }
+        if agent.stderr().contains("is there a second agent?") {
+            break;
+        }
+    }
+    ensure!(undone < 25, "{}", agent.last_words());
+    ground.host.nft("flush ruleset")?;
+    let before = restored(&agent);
+    wait_for("but later", PATIENCE, || restored(&agent) > before)?;
+    Ok(())
+}
+
+fn restored(agent: &Process) -> usize {
+    agent.stdout().matches("\"restored\":true").count()
+}
+
+/// A copy of the program that any user may run.
+fn readable(ground: &Ground, program: &Path) -> Result<PathBuf> {
+    let copy = ground.runtime.runtime().path().join("teredo");
+    std::fs::copy(program, &copy)?;
+    std::fs::set_permissions(&copy, Permissions::from_mode(0o755))?;
     Ok(copy)
 }
 

@@ -66,6 +66,12 @@ const PACE: Duration = Duration::from_millis(50);
 /// After a failure, and if nobody changes the ruleset, it is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Whoever undoes our work this often in this time is answered at longer intervals until that time
+/// is over: we may be undoing theirs.
+const RESTORATIONS_MAX: u32 = 10;
+const RESTORATIONS_PERIOD: Duration = Duration::from_secs(10);
+const RESTORATION_EVERY: Duration = Duration::from_secs(1);
+
 /// In each timeout the elements get their full time again so often: two runs may fail.
 const REFRESHES_PER_TIMEOUT: u32 = 3;
 
@@ -81,6 +87,11 @@ struct Agent {
     made: Option<Listing>,
     /// Somebody else has changed the ruleset, perhaps what is ours.
     is_suspect: bool,
+    /// How often that has been so since when.
+    restorations: (u32, Instant),
+    /// When to look again whether it is so.
+    look_from: Instant,
+    /// When to change something again.
     not_before: Instant,
     /// None while there are no elements.
     refresh_at: Option<Instant>,
@@ -105,6 +116,8 @@ impl Agent {
             told: None,
             made: None,
             is_suspect: false,
+            restorations: (0, now),
+            look_from: now,
             not_before: now + PACE,
             refresh_at: None,
             trouble: None,
@@ -138,9 +151,10 @@ impl Agent {
         let contents = self.plan.contents(port);
         let is_news = self.told.as_ref() != Some(&contents);
         let is_due = is_news || self.refresh_at.is_some_and(|at| at <= now);
-        if now >= self.not_before && (is_due || self.is_suspect) {
+        let may_look = self.is_suspect && now >= self.look_from;
+        if now >= self.not_before && (is_due || may_look) {
             self.not_before = now + PACE;
-            match self.put(&contents, is_due) {
+            match self.put(&contents, is_due, may_look) {
                 Ok(done) => {
                     if done != Done::Nothing {
                         self.set_told(contents.clone(), now);
@@ -148,6 +162,9 @@ impl Agent {
                     let is_over = self.trouble.take().is_some();
                     if is_news || is_over || done == Done::Restored {
                         self.say_port(port, done == Done::Restored, now.elapsed());
+                    }
+                    if done == Done::Restored {
+                        self.limit_restorations(now);
                     }
                 }
                 Err(fault) => {
@@ -157,16 +174,37 @@ impl Agent {
                 }
             }
         }
-        let has_more = self.is_suspect || self.told.as_ref() != Some(&contents);
-        if has_more { Some(self.not_before) } else { self.refresh_at }
+        if self.told.as_ref() != Some(&contents) {
+            return Some(self.not_before);
+        }
+        let look_at = self.is_suspect.then(|| self.not_before.max(self.look_from));
+        look_at.into_iter().chain(self.refresh_at).min()
+    }
+
+    fn limit_restorations(&mut self, now: Instant) {
+        let (count, since) = &mut self.restorations;
+        if now.duration_since(*since) >= RESTORATIONS_PERIOD {
+            (*count, *since) = (0, now);
+        }
+        *count += 1;
+        if *count == RESTORATIONS_MAX {
+            self.report
+                .say("somebody else changes the rules again and again; is there a second agent?");
+        }
+        if *count >= RESTORATIONS_MAX {
+            self.look_from = now + RESTORATION_EVERY;
+        }
     }
 
     /// Makes the ruleset what it should be. `is_due`: the elements are to be put there even if all
-    /// is well.
-    fn put(&mut self, contents: &Contents, is_due: bool) -> Result<Done, Fault> {
-        if std::mem::take(&mut self.is_suspect) && !self.is_as_told()? {
-            self.make(contents)?;
-            return Ok(Done::Restored);
+    /// is well; `may_look`: whether all is well.
+    fn put(&mut self, contents: &Contents, is_due: bool, may_look: bool) -> Result<Done, Fault> {
+        if may_look {
+            self.is_suspect = false;
+            if !self.is_as_told()? {
+                self.make(contents)?;
+                return Ok(Done::Restored);
+            }
         }
         if !is_due {
             return Ok(Done::Nothing);
