@@ -236,7 +236,7 @@ fn hash(key: &Key, flow: &Flow) -> u64 {
     bytes[32] = flow.protocol;
     bytes[33..35].copy_from_slice(&flow.ports[0].to_be_bytes());
     bytes[35..].copy_from_slice(&flow.ports[1].to_be_bytes());
-    key.hash(&bytes) as u64
+    key.place(&bytes)
 }
 
 /// Idle time of all flows but established connections: the default of RFC 6092 section 3.2.3 for

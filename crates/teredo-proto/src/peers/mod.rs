@@ -279,7 +279,7 @@ struct Slot<P> {
 }
 
 fn hash(key: &Key, address: Ipv6Addr) -> u64 {
-    key.hash(&address.octets()) as u64
+    key.place(&address.octets())
 }
 
 /// Bytes of one deadline in a B-tree whose nodes are half full at worst.
