@@ -175,7 +175,6 @@ fn capabilities(_: &Path) {
     let needs = Needs { capabilities: vec![Capability::NetAdmin], ..Needs::default() };
     let sandbox = enter(&needs).unwrap();
     assert_eq!(sandbox.capabilities, [Capability::NetAdmin]);
-    assert!(sandbox.to_string().starts_with("capabilities net_admin; no new privileges; "));
     let (ready, wait) = channel();
     let (end, ended) = channel::<()>();
     let thread = thread::spawn(move || {
@@ -249,10 +248,7 @@ fn without_seccomp(_: &Path) {
     refuse(libc::SYS_seccomp);
     let sandbox = enter(&Needs::default()).unwrap();
     assert_eq!(sandbox.missing, ["seccomp: this kernel does not have it"]);
-    assert_eq!(
-        sandbox.to_string(),
-        "capabilities none; no new privileges; landlock; without seccomp"
-    );
+    assert!(!sandbox.seccomp && sandbox.no_new_privileges);
 }
 
 /// Makes the kernel one that does not have this system call.

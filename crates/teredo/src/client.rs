@@ -15,6 +15,8 @@ use teredo_engine::network::native_ipv6_source;
 use teredo_engine::resolve::resolve;
 use teredo_proto::Role;
 use teredo_proto::client::{Client, Config};
+use teredo_sys::caps::Capability;
+use teredo_sys::sandbox::Needs;
 
 use crate::client::host::{ClientHost, Network};
 use crate::client::publication::settings;
@@ -22,6 +24,7 @@ use crate::exit::Exit;
 use crate::host::{self as shared, CommonArgs, Watch};
 use crate::publisher::Publisher;
 use crate::report::Report;
+use crate::sandbox;
 use crate::secondary::Secondary;
 
 /// Options of `teredo client`.
@@ -76,6 +79,18 @@ const EXAMPLES: &str = "Examples:
 Needs CAP_NET_ADMIN. The interface and all that is on it disappear when the client ends. What it
 does is told by teredo status, teredo port and libnetioapi.";
 
+/// What a client needs in its sandbox: it may have to ask for its server's address again, and
+/// starts anew with other settings.
+pub(crate) fn needs() -> Needs {
+    Needs {
+        capabilities: vec![Capability::NetAdmin],
+        names: true,
+        devices: true,
+        writable: vec![sandbox::runtime_directory()],
+        ..Needs::default()
+    }
+}
+
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let report = Report::new(args.common.json);
     if let Some(address) = native_ipv6_source().filter(|_| !args.despite_native_ipv6) {
@@ -94,10 +109,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     }
     // From here on a signal ends the loop, and only the loop.
     let watch = Watch::new()?;
-    let publisher = Publisher::start(&report, settings(&args));
+    let sandbox = sandbox::enter(&needs())?;
+    let publisher = Publisher::start(&report, settings(&args), sandbox.state());
     let socket = UdpPort::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, args.port))?;
     let (tun, tunnel) = shared::create_tunnel(&args.interface)?;
 
+    sandbox.tell(&report, "client");
     shared::warn_unfiltered(&report, tunnel.name());
 
     let port = socket.local_addr().port();

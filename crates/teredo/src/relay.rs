@@ -14,6 +14,8 @@ use teredo_engine::linux::{HostDevice, UdpPort, seed};
 use teredo_engine::network::{Addresses, ipv4_source, native_ipv6_source};
 use teredo_proto::Role;
 use teredo_proto::relay::{Config, Relay, Scope};
+use teredo_sys::caps::Capability;
+use teredo_sys::sandbox::Needs;
 
 use crate::exit::Exit;
 use crate::host::{self as shared, CommonArgs, Watch};
@@ -22,6 +24,7 @@ use crate::relay::host::RelayHost;
 use crate::relay::prefix::Prefix;
 use crate::relay::publication::publication;
 use crate::report::Report;
+use crate::sandbox;
 
 /// Options of `teredo relay`.
 #[derive(Debug, clap::Args)]
@@ -66,11 +69,6 @@ const PORT: u16 = 3545;
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let report = Report::new(args.common.json);
     let watch = Watch::new()?;
-    let publisher = if args.host_only {
-        Publisher::start(&report, publication(&args, None, None))
-    } else {
-        Publisher::default()
-    };
     let addresses = shared::addresses()?;
     // A host-specific relay moves with its host.
     let bound = args.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
@@ -84,8 +82,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     if !args.host_only {
         shared::check_forwarding(&report);
     }
-    shared::warn_unfiltered(&report, tunnel.name());
-
     let port = socket.local_addr().port();
     let mut config =
         Config::new(SocketAddrV4::new(address, port), scope(&args, native, &addresses));
@@ -94,6 +90,18 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let relay = Relay::new(config, seed()?);
     tunnel.set_teredo_route(args.host_only.then_some(native))?;
 
+    let sandbox = sandbox::enter(&Needs {
+        capabilities: vec![Capability::NetAdmin],
+        writable: args.host_only.then(sandbox::runtime_directory).into_iter().collect(),
+        ..Needs::default()
+    })?;
+    let publisher = if args.host_only {
+        Publisher::start(&report, publication(&args, None, None), sandbox.state())
+    } else {
+        Publisher::default()
+    };
+    sandbox.tell(&report, "relay");
+    shared::warn_unfiltered(&report, tunnel.name());
     let mut engine = Engine::new(relay, socket, None, HostDevice::Tun(tun));
     let served = if args.host_only { "this host" } else { "2001::/32" };
     report.say(&format!("relaying for {served} on {address}, UDP port {port}"));

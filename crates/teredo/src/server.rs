@@ -13,11 +13,13 @@ use teredo_engine::{Engine, Flow, Host};
 use teredo_proto::server::{Config, EndpointCheck, Server};
 use teredo_proto::{Event, Instant, Role};
 use teredo_sys::raw::RawIpv6;
+use teredo_sys::sandbox::Needs;
 use teredo_wire::TEREDO_PORT;
 
 use crate::exit::Exit;
 use crate::host::{self, CommonArgs, Watch, Watching};
 use crate::report::Report;
+use crate::sandbox;
 use crate::secondary::Secondary;
 
 /// Options of `teredo server`.
@@ -92,6 +94,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     config.filter = host::addresses()?.ipv4_filter(&args.common.allow_ipv4);
     let server = Server::new(config, seed()?);
 
+    let sandbox = sandbox::enter(&Needs::default())?;
     let mut engine = Engine::new(server, primary, second, device);
     let ready = Ready {
         event: "ready",
@@ -107,6 +110,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         None => args.address.to_string(),
     };
     report.say(&format!("serving on {addresses}, UDP port {TEREDO_PORT}"));
+    sandbox.tell(&report, "server");
     report.fact(&ready);
     let mut host = ServerHost { watch, args };
     host::run(&mut engine, &mut host)?;

@@ -21,7 +21,8 @@ const EXAMPLES: &str = "Examples:
   teredo status
   teredo status --json | jq -r .state
 
-The rows are those of netsh interface teredo show state. Exit code 3 while Teredo is not running.";
+The rows are those of netsh interface teredo show state, and behind them what the client has given up
+to be of little use to an intruder. Exit code 3 while Teredo is not running.";
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let Some(mut client) = control::connect()? else { return Ok(Exit::NotRunning) };
@@ -65,6 +66,8 @@ fn rows(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
     if snapshot.state == State::Qualified {
         rows.extend(mappings(snapshot));
     }
+    // Not one of netsh's.
+    rows.extend(snapshot.sandbox.as_ref().map(|sandbox| ("Sandbox", sandbox.to_string())));
     rows
 }
 

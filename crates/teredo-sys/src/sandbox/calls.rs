@@ -188,7 +188,6 @@ const FILES: &[c_long] = &[
     libc::SYS_read,
     libc::SYS_readlinkat,
     libc::SYS_readv,
-    libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_statx,
     libc::SYS_unlinkat,
@@ -225,7 +224,7 @@ const SOCKETS: &[c_long] = &[
     libc::SYS_shutdown,
 ];
 
-/// Calls that younger processors never had.
+/// Calls that have a successor, which younger processors have alone.
 #[cfg(target_arch = "x86_64")]
 const OLD: &[c_long] = &[
     libc::SYS_access,
@@ -238,10 +237,12 @@ const OLD: &[c_long] = &[
     libc::SYS_poll,
     libc::SYS_readlink,
     libc::SYS_rename,
+    libc::SYS_renameat,
     libc::SYS_stat,
     libc::SYS_time,
     libc::SYS_unlink,
 ];
 
-#[cfg(not(target_arch = "x86_64"))]
-const OLD: &[c_long] = &[];
+/// `renameat`, by its number, because the bindings have no name for it here.
+#[cfg(target_arch = "aarch64")]
+const OLD: &[c_long] = &[38];

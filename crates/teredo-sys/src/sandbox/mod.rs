@@ -6,7 +6,6 @@
 //! it starts, so that [`enter`] comes before there is a second one. What the kernel lacks is left
 //! out and told.
 
-use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -55,23 +54,6 @@ pub struct Sandbox {
     pub seccomp: bool,
     /// One line about each layer that is missing or weaker here, and why.
     pub missing: Vec<String>,
-}
-
-impl fmt::Display for Sandbox {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.capabilities.iter().map(|kept| kept.name()).collect();
-        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        write!(f, "capabilities {names}")?;
-        for (is_there, layer) in [
-            (self.no_new_privileges, "no new privileges"),
-            (self.landlock, "landlock"),
-            (self.seccomp, "seccomp"),
-        ] {
-            let without = if is_there { "" } else { "without " };
-            write!(f, "; {without}{layer}")?;
-        }
-        Ok(())
-    }
 }
 
 /// Puts the process into a sandbox that leaves it what it needs, looks whether it holds, and says

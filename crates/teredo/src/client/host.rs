@@ -206,6 +206,7 @@ impl Host<Client> for ClientHost {
                 }
             }
             Event::StateChanged(_)
+            | Event::AddressDeprecated
             | Event::NatKindChanged(_)
             | Event::PeerReached(_)
             | Event::PeerUnreachable(_)

@@ -128,6 +128,7 @@ impl Host<Relay> for RelayHost {
                 self.tell("serving");
             }
             Event::StateChanged(_)
+            | Event::AddressDeprecated
             | Event::AddressChanged(_)
             | Event::NatKindChanged(_)
             | Event::ServerLost

@@ -41,8 +41,18 @@ impl Running {
         Self { child, facts }
     }
 
-    /// The next fact.
+    /// The next fact but the one about the sandbox, which every role tells first.
     pub(crate) fn fact(&self) -> Value {
+        loop {
+            let fact = self.any_fact();
+            if fact["event"] != "sandbox" {
+                return fact;
+            }
+        }
+    }
+
+    /// The next fact.
+    pub(crate) fn any_fact(&self) -> Value {
         self.facts.recv_timeout(PATIENCE).expect("nothing is told")
     }
 
