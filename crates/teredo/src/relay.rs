@@ -92,6 +92,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
 
     let sandbox = sandbox::enter(&Needs {
         capabilities: vec![Capability::NetAdmin],
+        // For who may change settings.
+        readable: vec!["/etc/group".into()],
         writable: args.host_only.then(sandbox::runtime_directory).into_iter().collect(),
         ..Needs::default()
     })?;

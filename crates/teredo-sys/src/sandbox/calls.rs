@@ -56,7 +56,7 @@ fn allowed(needs: &Needs) -> Result<BpfProgram, BackendError> {
     // Numbers of requests are 32 bits.
     let requests: Vec<_> = requests.into_iter().map(|request| request as u32).collect();
     rules.insert(libc::SYS_ioctl, any_of(1, &requests)?);
-    rules.insert(libc::SYS_prctl, any_of(0, &[libc::PR_SET_NAME.cast_unsigned()])?);
+    rules.insert(libc::SYS_prctl, any_of(0, &[libc::PR_SET_NAME.cast_unsigned(), PR_GET_AUXV])?);
     // Threads, not processes. What `clone3` is asked for cannot be seen from here; without it, the
     // C library takes `clone`.
     let thread = libc::CLONE_THREAD.cast_unsigned();
@@ -97,6 +97,10 @@ fn rule(argument: u8, compare: SeccompCmpOp, value: u32) -> Result<SeccompRule, 
         SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compare, value.into())?;
     SeccompRule::new(vec![condition])
 }
+
+/// Of the kernel's `linux/prctl.h`: what it told the process at its start, such as where the clock
+/// is that needs no system call.
+const PR_GET_AUXV: u32 = 0x4155_5856;
 
 /// What no part of the program or of a library calls, not even to see whether it is there.
 const FATAL: &[c_long] = &[

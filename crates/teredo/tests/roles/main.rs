@@ -7,4 +7,5 @@ mod failures;
 mod internet;
 mod relay;
 mod running;
+mod sandbox;
 mod server;

@@ -71,6 +71,11 @@ impl Running {
         self.facts.recv_timeout(time).is_err()
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal, waits for the end and returns how it ended, with what was said.
     pub(crate) fn end(mut self, signal: &str) -> (ExitStatus, String) {
         let kill = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
