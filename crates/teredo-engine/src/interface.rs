@@ -32,6 +32,9 @@ pub struct Tunnel {
     index: u32,
     mtu: u16,
     address: Option<Ipv6Addr>,
+    is_deprecated: bool,
+    /// That of [`set_teredo_route`](Self::set_teredo_route), and its source.
+    relay_route: Option<Option<Ipv6Addr>>,
     has_routes: bool,
 }
 
@@ -53,6 +56,8 @@ impl Tunnel {
             index: tun.index(),
             mtu: INTERFACE_MTU_DEFAULT,
             address: None,
+            is_deprecated: false,
+            relay_route: None,
             has_routes: false,
         };
         tunnel.enable_ipv6()?;
@@ -86,13 +91,8 @@ impl Tunnel {
             self.mtu = mtu;
         }
         let old = self.address.replace(address);
-        self.netlink.add_address(&InterfaceAddress {
-            index: self.index,
-            address: address.into(),
-            // No subnet of its own: all of Teredo is on this link, by the route below.
-            prefix_len: 128,
-            lifetime: Lifetime::FOREVER,
-        })?;
+        self.is_deprecated = false;
+        self.put_address(address, Lifetime::FOREVER)?;
         self.set_route(&self.teredo_route(Some(address)))?;
         self.set_route(&self.default_route(address))?;
         self.has_routes = true;
@@ -102,38 +102,79 @@ impl Tunnel {
         Ok(())
     }
 
+    /// Keeps the address and the routes, but has the kernel choose any other address for new
+    /// connections if there is one (RFC 4862 section 5.5.4). Setting an address ends that.
+    pub fn deprecate_address(&mut self) -> io::Result<()> {
+        let Some(address) = self.address else { return Ok(()) };
+        self.is_deprecated = true;
+        self.put_address(address, Lifetime { preferred_s: 0, ..Lifetime::FOREVER })
+    }
+
     /// Sets again what somebody else has taken away, as setting the interface down does, and says
     /// whether anything was missing.
     pub fn restore(&mut self) -> io::Result<bool> {
-        let Some(address) = self.address else { return Ok(false) };
-        let index = self.index;
-        let entries = self.netlink.addresses()?;
-        let has_address =
-            entries.iter().any(|entry| entry.index == index && entry.address == address);
-        if has_address && self.own_routes()?.len() == CLIENT_ROUTES {
+        let routes = match (self.address, self.relay_route) {
+            (Some(_), _) => CLIENT_ROUTES,
+            (None, Some(_)) => RELAY_ROUTES,
+            (None, None) => return Ok(false),
+        };
+        if self.has_address()? && self.own_routes()?.len() == routes {
             return Ok(false);
         }
         self.purge()?;
         self.has_routes = false;
-        self.netlink.set_link_up(index)?;
-        self.set_address(Some((address, self.mtu)))?;
+        self.netlink.set_link_up(self.index)?;
+        let is_deprecated = self.is_deprecated;
+        if let Some(address) = self.address {
+            self.set_address(Some((address, self.mtu)))?;
+        }
+        if is_deprecated {
+            self.deprecate_address()?;
+        }
+        if let Some(source) = self.relay_route {
+            self.set_teredo_route(source)?;
+        }
         Ok(true)
+    }
+
+    /// Whether the interface has the address that it should have, if any.
+    fn has_address(&mut self) -> io::Result<bool> {
+        let Some(address) = self.address else { return Ok(true) };
+        let entries = self.netlink.addresses()?;
+        Ok(entries.iter().any(|entry| entry.index == self.index && entry.address == address))
     }
 
     /// Leads all of Teredo into the tunnel, for a relay. Packets of this host get the source
     /// `source`, or one the kernel chooses.
     pub fn set_teredo_route(&mut self, source: Option<Ipv6Addr>) -> io::Result<()> {
+        if self.has_routes && self.relay_route == Some(source) {
+            return Ok(());
+        }
+        // Somebody may have taken it down while there was no route to be missed.
+        self.netlink.set_link_up(self.index)?;
         self.set_route(&self.teredo_route(source))?;
+        self.relay_route = Some(source);
         self.has_routes = true;
         Ok(())
     }
 
     /// Takes away the route of [`set_teredo_route`](Self::set_teredo_route).
     pub fn clear_teredo_route(&mut self) {
+        self.relay_route = None;
         if std::mem::take(&mut self.has_routes) {
             let route = self.teredo_route(None);
             self.delete_route(&route);
         }
+    }
+
+    fn put_address(&mut self, address: Ipv6Addr, lifetime: Lifetime) -> io::Result<()> {
+        self.netlink.add_address(&InterfaceAddress {
+            index: self.index,
+            address: address.into(),
+            // No subnet of its own: all of Teredo is on this link, by a route.
+            prefix_len: 128,
+            lifetime,
+        })
     }
 
     fn clear_address(&mut self) -> io::Result<()> {
@@ -224,3 +265,5 @@ impl Tunnel {
 
 /// Those of [`Tunnel::set_address`]: to all of Teredo, and to everywhere.
 const CLIENT_ROUTES: usize = 2;
+/// That of [`Tunnel::set_teredo_route`].
+const RELAY_ROUTES: usize = 1;

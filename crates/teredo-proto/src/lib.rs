@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod filter;
+pub mod keys;
 pub mod random;
 pub mod reason;
 pub mod relay;

@@ -19,7 +19,7 @@ use teredo_wire::ipv4::Ipv4Cidr;
 use crate::report::Report;
 
 /// Options of every role.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct CommonArgs {
     /// Take this range for public although it is a special-purpose one, as private networks, labs
     /// and tests need (may be given several times)
@@ -49,9 +49,14 @@ impl Watch {
         Ok(Self { signals, monitor: Monitor::open()?, look_at: None })
     }
 
-    /// Whether to stop.
-    pub(crate) fn is_stopped(&mut self) -> io::Result<bool> {
-        Ok(self.signals.read()?.is_some())
+    /// The next signal that asks to end, or to read the configuration again.
+    pub(crate) fn signal(&mut self) -> io::Result<Option<Signal>> {
+        Ok(self.signals.read()?.map(|caught| caught.signal))
+    }
+
+    /// What becomes readable with a signal, and with a sign of a change.
+    pub(crate) fn sources(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>) {
+        (self.signals.as_fd(), self.monitor.as_fd())
     }
 
     /// Takes note of signs of a change.
@@ -78,6 +83,39 @@ impl Watch {
     }
 }
 
+/// Sets the tunnel interface up again: network managers, and people, take it down, or its address
+/// or route away.
+#[derive(Debug, Default)]
+pub(crate) struct Repair {
+    done_at: Option<Instant>,
+}
+
+/// Time between two repairs: there may be somebody who keeps changing the interface.
+const REPAIR_PAUSE: Duration = Duration::from_secs(5);
+
+impl Repair {
+    /// Restores what is missing, now or, if that was done only just, later.
+    pub(crate) fn restore(
+        &mut self,
+        now: Instant,
+        watch: &mut Watch,
+        tunnel: &mut Tunnel,
+        report: &Report,
+    ) -> io::Result<()> {
+        let due = self.done_at.map(|at| at + REPAIR_PAUSE);
+        if let Some(due) = due.filter(|due| *due > now) {
+            watch.look_again(due);
+            return Ok(());
+        }
+        if tunnel.restore()? {
+            let name = tunnel.name();
+            report.say(&format!("somebody else has changed {name}; it is set up again"));
+            self.done_at = Some(now);
+        }
+        Ok(())
+    }
+}
+
 /// The number of the signals among the sources of [`run`].
 pub(crate) const SIGNALS: u64 = 0;
 /// The number of the monitor.
@@ -98,7 +136,8 @@ pub(crate) fn run<R: Role, H: Host<R> + Watching>(
     host: &mut H,
 ) -> io::Result<()> {
     let watch = host.watch();
-    let mut sources = vec![watch.signals.as_fd(), watch.monitor.as_fd()];
+    let (signals, monitor) = watch.sources();
+    let mut sources = vec![signals, monitor];
     sources.extend(host.further());
     let mut waits = Waits::new(engine, &sources)?;
     engine.run(&BootClock, &mut waits, host)

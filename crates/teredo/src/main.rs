@@ -18,9 +18,12 @@ mod address;
 mod cli;
 mod client;
 mod control;
+mod daemon;
 mod decode;
 mod exit;
+mod firewall;
 mod host;
+mod keys;
 mod lab;
 mod output;
 mod port;
@@ -30,6 +33,7 @@ mod report;
 mod sandbox;
 mod secondary;
 mod server;
+mod set;
 mod status;
 mod wait_online;
 
@@ -45,9 +49,14 @@ fn main() -> ExitCode {
         Command::Client(args) => client::run(args),
         Command::Server(args) => server::run(args),
         Command::Relay(args) => relay::run(args),
+        Command::Daemon(args) => daemon::run(args),
         Command::Port(args) => port::run(args),
         Command::Status(args) => status::run(args),
+        Command::Set(args) => set::run(args),
+        Command::Show(args) => status::show(args),
         Command::WaitOnline(args) => wait_online::run(args),
+        Command::Firewall(args) => firewall::run(args),
+        Command::Key(args) => keys::run(args),
         Command::Lab(args) => lab::run(args),
         Command::Address(args) => address::run(args),
         Command::Decode(args) => decode::run(args),

@@ -24,6 +24,25 @@ const EXAMPLES: &str = "Examples:
 The rows are those of netsh interface teredo show state, and behind them what the client has given up
 to be of little use to an intruder. Exit code 3 while Teredo is not running.";
 
+/// Options of `teredo show`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+/// What `teredo show` can show.
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// What Teredo does on this host: the same as teredo status
+    State(Args),
+}
+
+pub(crate) fn show(args: ShowArgs) -> anyhow::Result<Exit> {
+    let What::State(args) = args.what;
+    run(args)
+}
+
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let Some(mut client) = control::connect()? else { return Ok(Exit::NotRunning) };
     let status = client.status().context("cannot ask the Teredo client of this host")?;
@@ -65,6 +84,9 @@ fn rows(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
     rows.extend(snapshot.nat.map(|kind| ("NAT", nat(kind).to_owned())));
     if snapshot.state == State::Qualified {
         rows.extend(mappings(snapshot));
+        // After all that others have, too.
+        let is_due = snapshot.key_renewal == Some(true);
+        rows.extend(is_due.then(|| ("Key", "to be renewed".to_owned())));
     }
     // Not one of netsh's.
     rows.extend(snapshot.sandbox.as_ref().map(|sandbox| ("Sandbox", sandbox.to_string())));
@@ -117,8 +139,15 @@ fn error(reason: Option<&str>) -> (&'static str, Option<u32>) {
         Some("symmetric-nat") => "client behind symmetric NAT",
         Some("no-answer") => "primary Teredo server not reachable over UDP",
         Some("no-secondary-answer") => "secondary Teredo server not reachable over UDP",
+        Some("no-server") => "no Teredo server is configured",
+        Some("unresolvable-server") => "Teredo server name could not be resolved",
+        Some("native-ipv6") => "this host has IPv6 without Teredo",
+        Some("key-unusable") => "client key could not be used",
+        Some("port-unusable") => "client port could not be used",
+        Some("no-tunnel-adapter") => "Failed to open tunnel adapter",
         Some("forbidden-server") => "Teredo server has no public IPv4 address",
         Some("refused") => "Teredo server refuses unknown clients",
+        Some("no-proof") => "Teredo server does not know the key of the client",
         Some("no-native-address") => "no native IPv6 or no IPv4 address",
         Some(_) => return ("general system failure", Some(u32::MAX)),
     };

@@ -7,8 +7,18 @@ mod common;
 use common::run;
 use serde_json::json;
 
-const SUBCOMMANDS: [&str; 9] =
-    ["client", "server", "relay", "port", "status", "wait-online", "lab", "address", "decode"];
+const SUBCOMMANDS: [&str; 10] = [
+    "client",
+    "server",
+    "relay",
+    "port",
+    "status",
+    "wait-online",
+    "key",
+    "lab",
+    "address",
+    "decode",
+];
 
 #[test]
 fn help_shows_commands_examples_and_exit_codes() {

@@ -2,8 +2,11 @@
 //!
 //! Two equal Internets of kernel namespaces and kernel NATs stand side by side, one with our roles
 //! and one with Miredo's. Rounds alternate between them, so that what else the machine does meets
-//! both. Reported are medians, and ours as a ratio of Miredo's.
+//! both. Reported are medians, and ours as a ratio of Miredo's. The programming interface has
+//! figures of its own ([`api`]).
 
+mod api;
+mod flood;
 mod machine;
 mod measure;
 mod report;
@@ -20,7 +23,10 @@ use report::Report;
 const PROGRAMS: [&str; 4] = ["miredo", "miredo-server", "iperf3", "ping"];
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// How often each thing is measured on each side
     #[arg(long, default_value_t = 5)]
     rounds: u32,
@@ -36,6 +42,15 @@ pub(crate) struct Arguments {
     /// Miredo against itself: shows how much to trust the ratios
     #[arg(long)]
     control: bool,
+}
+
+/// What else can be measured.
+#[derive(clap::Subcommand)]
+enum Other {
+    /// The programming interface; needs neither root nor Miredo
+    Api(api::Arguments),
+    /// Our roles flooded from two million sources
+    Flood(flood::Arguments),
 }
 
 /// What is measured.
@@ -82,6 +97,11 @@ impl Quantity {
 
 /// Measures, prints, and fails if ours is slower anywhere.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.other {
+        Some(Other::Api(arguments)) => return api::run(arguments),
+        Some(Other::Flood(arguments)) => return flood::run(arguments),
+        None => {}
+    }
     if let Some(reason) = needs::missing(&PROGRAMS) {
         bail!("bench {reason}");
     }

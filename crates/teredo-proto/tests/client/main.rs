@@ -13,6 +13,7 @@ mod echo;
 mod floods;
 mod harness;
 mod input;
+mod keys;
 mod maintenance;
 mod qualification;
 mod reception;

@@ -3,8 +3,10 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod client;
+mod daemon;
 mod failures;
 mod internet;
+mod keys;
 mod relay;
 mod running;
 mod sandbox;
