@@ -18,12 +18,15 @@ use teredo_control::SettingName;
 use teredo_engine::resolve::resolve;
 use teredo_proto::Policy;
 use teredo_proto::policy::Rule;
+use teredo_sys::caps::Capability;
+use teredo_sys::sandbox::Needs;
 
 use crate::exit::Exit;
 use crate::host::{CommonArgs, Watch};
 use crate::keys::KeyArgs;
 use crate::publisher::Publisher;
 use crate::report::Report;
+use crate::sandbox;
 use crate::secondary::Secondary;
 
 pub(crate) use kind::Kind;
@@ -169,6 +172,18 @@ Needs CAP_NET_ADMIN. The interface and all that is on it disappear when the clie
 does is told by teredo status, teredo port and libnetioapi. To run one for good, with settings that
 can be changed, see teredo daemon.";
 
+/// What a client needs in its sandbox: to ask for its server's address again, and to start anew
+/// with other options. Files that those name are in `/etc`, or were named before.
+pub(crate) fn needs(args: &Args) -> Needs {
+    Needs {
+        capabilities: vec![Capability::NetAdmin],
+        names: true,
+        devices: true,
+        readable: args.key.file().into_iter().chain([args.resolv_conf.clone()]).collect(),
+        writable: vec![sandbox::runtime_directory()],
+    }
+}
+
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let report = Report::new(args.common.json);
     if let Some(obstacle) = Obstacle::of(&args) {
@@ -179,9 +194,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     // Before signals only end the event loop, because it may take long.
     let server = resolve(args.server_name())?;
     let mut watch = Watch::new()?;
-    let publisher = Publisher::start(&report, settings(&args));
+    let sandbox = sandbox::enter(&needs(&args))?;
+    let publisher = Publisher::start(&report, settings(&args), sandbox.state());
     let start = Start {
         report,
+        sandbox: &sandbox,
         publisher: &publisher,
         source: &mut source::CommandLine,
         watch: &mut watch,

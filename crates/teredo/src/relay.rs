@@ -14,6 +14,8 @@ use teredo_engine::network::{Addresses, ipv4_source, native_ipv6_source};
 use teredo_proto::policy::Rule;
 use teredo_proto::relay::{Config, Relay, Scope};
 use teredo_proto::{Policy, Role};
+use teredo_sys::caps::Capability;
+use teredo_sys::sandbox::Needs;
 use teredo_wire::ipv6::Ipv6Cidr;
 
 use crate::exit::Exit;
@@ -22,6 +24,7 @@ use crate::publisher::Publisher;
 use crate::relay::host::RelayHost;
 use crate::relay::publication::publication;
 use crate::report::Report;
+use crate::sandbox;
 
 /// Options of `teredo relay`.
 #[derive(Debug, clap::Args)]
@@ -78,11 +81,6 @@ pub(crate) const PORT: u16 = 3545;
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let report = Report::new(args.common.json);
     let watch = Watch::new()?;
-    let publisher = if args.host_only {
-        Publisher::start(&report, publication(&args, None, None))
-    } else {
-        Publisher::default()
-    };
     let addresses = shared::addresses()?;
     // A host-specific relay moves with its host.
     let bound = args.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
@@ -107,6 +105,19 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let relay = Relay::new(config, seed()?);
     tunnel.set_teredo_route(args.host_only.then_some(native))?;
 
+    let sandbox = sandbox::enter(&Needs {
+        capabilities: vec![Capability::NetAdmin],
+        // For who may change settings.
+        readable: vec!["/etc/group".into()],
+        writable: args.host_only.then(sandbox::runtime_directory).into_iter().collect(),
+        ..Needs::default()
+    })?;
+    let publisher = if args.host_only {
+        Publisher::start(&report, publication(&args, None, None), sandbox.state())
+    } else {
+        Publisher::default()
+    };
+    sandbox.tell(&report, "relay");
     let mut engine = Engine::new(relay, socket, None, HostDevice::Tun(tun));
     let served = if args.host_only { "this host" } else { "2001::/32" };
     report.say(&format!("relaying for {served} on {address}, UDP port {port}"));

@@ -18,10 +18,12 @@ use crate::exit::Exit;
 use crate::host::{self as shared, Watch};
 use crate::publisher::Publisher;
 use crate::report::Report;
+use crate::sandbox::Entered;
 
 /// What a client finds when it starts.
 pub(crate) struct Start<'a> {
     pub(crate) report: Report,
+    pub(crate) sandbox: &'a Entered,
     pub(crate) publisher: &'a Publisher,
     pub(crate) source: &'a mut dyn Source,
     /// Signals are caught by it already.
@@ -69,7 +71,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 /// Runs a client until it is told to end or its options change.
 pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
-    let Start { report, publisher, source, watch, server, last_port } = start;
+    let Start { report, sandbox, publisher, source, watch, server, last_port } = start;
     let secret = args.key.secret().map_err(Failure::of("key-unusable"))?;
     let secondary = args.secondary.beside(server)?;
     let network = Network::read(server)?;
@@ -84,6 +86,8 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     let socket = bind(&args, last_port).map_err(Failure::of("port-unusable"))?;
     let tunnel = shared::create_tunnel(&args.interface);
     let (tun, tunnel) = tunnel.map_err(Failure::of("no-tunnel-adapter"))?;
+
+    sandbox.tell(&report, "client");
 
     let port = socket.local_addr().port();
     let mut config = Config::new(server, secondary, port);

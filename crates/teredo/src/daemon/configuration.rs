@@ -52,6 +52,22 @@ impl Configuration {
         self.places.policies()
     }
 
+    /// The directories that it is read from: files in them get replaced.
+    pub(super) fn read_from(&self) -> [PathBuf; 2] {
+        let beside = self.file().parent().filter(|path| !path.as_os_str().is_empty());
+        [beside.unwrap_or(Path::new(".")).to_owned(), self.policies().to_owned()]
+    }
+
+    /// The directory for what is set at run time. It is made now if that is possible, because
+    /// later its parent may be out of reach.
+    pub(super) fn make_drop_ins(&self) -> PathBuf {
+        let mut path = self.places.run_time();
+        path.pop();
+        // Who sets something then will be told why that fails.
+        let _ = fs::create_dir_all(&path);
+        path
+    }
+
     /// The options of the client.
     pub(super) fn client(&self) -> anyhow::Result<client::Args> {
         client_options(&self.merged, &self.places)
