@@ -23,8 +23,21 @@ pub(crate) struct Arguments {
     debug: bool,
 }
 
-/// Builds the library and puts together what belongs to it.
+impl Arguments {
+    /// The library as it is installed, in a directory of one's own.
+    pub(crate) fn release(out: &Path) -> Self {
+        Self { out: out.to_owned(), prefix: None, debug: false }
+    }
+}
+
+/// Builds the library, puts together what belongs to it, and tells where that is.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    println!("{}", build(arguments)?.display());
+    Ok(())
+}
+
+/// The same without a word.
+pub(crate) fn build(arguments: &Arguments) -> Result<PathBuf> {
     let out = workspace::root().join(&arguments.out);
     let lib = out.join("lib");
     fs::create_dir_all(lib.join("pkgconfig"))?;
@@ -47,8 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             .replace("@flags@", flags);
         replace(&lib.join(format!("pkgconfig/{name}.pc")), |to| Ok(fs::write(to, &text)?))?;
     }
-    println!("{}", out.display());
-    Ok(())
+    Ok(out)
 }
 
 /// Builds the static library and tells where it is.

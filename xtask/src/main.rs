@@ -36,7 +36,7 @@ enum Command {
     Lint,
     /// Print the conformance table; fail if a MUST in scope has no test
     Conformance(conformance::Arguments),
-    /// Measure beside Miredo in one run; needs root
+    /// Measure beside Miredo in one run, which needs root; or the programming interface
     Bench(bench::Arguments),
     /// Check the licences of all dependencies
     Licenses,

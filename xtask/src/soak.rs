@@ -39,7 +39,7 @@ struct Soak {
     run: fn(u32, u64) -> Result<()>,
 }
 
-const SOAKS: [Soak; 2] = [
+const SOAKS: [Soak; 4] = [
     Soak {
         name: "sim",
         runs: 100_000,
@@ -52,13 +52,25 @@ const SOAKS: [Soak; 2] = [
         what: "labs in a row: every one qualifies and loses no ping",
         run: lab,
     },
+    Soak {
+        name: "kills",
+        runs: 1000,
+        what: "daemons killed: the next GetTeredoPort of every process is 21",
+        run: |runs, _seed| api("kills", runs),
+    },
+    Soak {
+        name: "restarts",
+        runs: 1000,
+        what: "daemons killed and started again: 50 registered processes end with the last port",
+        run: |runs, _seed| api("restarts", runs),
+    },
 ];
 
 /// Runs one, or lists all.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let Some(name) = &arguments.name else {
         for soak in &SOAKS {
-            println!("{:<6} {:>7} runs  {}", soak.name, soak.runs, soak.what);
+            println!("{:<8} {:>7} runs  {}", soak.name, soak.runs, soak.what);
         }
         return Ok(());
     };
@@ -76,6 +88,13 @@ fn simulator(runs: u32, seed: u64) -> Result<()> {
     let example = ["run", "--release", "--locked", "--package", "teredo-sim", "--example", "soak"];
     let options = ["--", "--runs", &runs, "--seed", &seed];
     workspace::run(workspace::cargo().args(example).args(options))
+}
+
+/// A run of `tests/examples/api`.
+fn api(name: &str, runs: u32) -> Result<()> {
+    let example = ["--package", "teredo-tests", "--example", "api"];
+    let program = teredo_tests::program::executable(&example, &["--release"])?;
+    workspace::run(Command::new(program).args([name, &runs.to_string()]))
 }
 
 fn lab(runs: u32, _seed: u64) -> Result<()> {

@@ -18,12 +18,18 @@ use crate::error::Error;
 /// # Errors
 /// [`Error::NotReady`] while there is no port: the client is not running or off-line.
 /// [`Error::NotSupported`] if there is none because the system cannot do IPv6.
+#[inline]
 pub fn port() -> Result<NonZeroU16, Error> {
-    READER.port().map_err(|reason| match (Family::V6.check_support(), reason) {
+    READER.port().map_err(why_there_is_none)
+}
+
+#[cold]
+fn why_there_is_none(reason: NotReady) -> Error {
+    match (Family::V6.check_support(), reason) {
         (Err(error), _) => error,
         (Ok(()), NotReady::System(ErrorKind::OutOfMemory)) => Error::NotEnoughMemory,
         (Ok(()), _) => Error::NotReady,
-    })
+    }
 }
 
 /// Whether what the daemon says is about the network namespace of the calling thread. Only asked

@@ -32,6 +32,7 @@ pub struct Tunnel {
     index: u32,
     mtu: u16,
     address: Option<Ipv6Addr>,
+    is_deprecated: bool,
     has_routes: bool,
 }
 
@@ -53,6 +54,7 @@ impl Tunnel {
             index: tun.index(),
             mtu: INTERFACE_MTU_DEFAULT,
             address: None,
+            is_deprecated: false,
             has_routes: false,
         };
         tunnel.enable_ipv6()?;
@@ -86,13 +88,8 @@ impl Tunnel {
             self.mtu = mtu;
         }
         let old = self.address.replace(address);
-        self.netlink.add_address(&InterfaceAddress {
-            index: self.index,
-            address: address.into(),
-            // No subnet of its own: all of Teredo is on this link, by the route below.
-            prefix_len: 128,
-            lifetime: Lifetime::FOREVER,
-        })?;
+        self.is_deprecated = false;
+        self.put_address(address, Lifetime::FOREVER)?;
         self.set_route(&self.teredo_route(Some(address)))?;
         self.set_route(&self.default_route(address))?;
         self.has_routes = true;
@@ -100,6 +97,14 @@ impl Tunnel {
             self.delete_address(old);
         }
         Ok(())
+    }
+
+    /// Keeps the address and the routes, but has the kernel choose any other address for new
+    /// connections if there is one (RFC 4862 section 5.5.4). Setting an address ends that.
+    pub fn deprecate_address(&mut self) -> io::Result<()> {
+        let Some(address) = self.address else { return Ok(()) };
+        self.is_deprecated = true;
+        self.put_address(address, Lifetime { preferred_s: 0, ..Lifetime::FOREVER })
     }
 
     /// Sets again what somebody else has taken away, as setting the interface down does, and says
@@ -116,7 +121,11 @@ impl Tunnel {
         self.purge()?;
         self.has_routes = false;
         self.netlink.set_link_up(index)?;
+        let is_deprecated = self.is_deprecated;
         self.set_address(Some((address, self.mtu)))?;
+        if is_deprecated {
+            self.deprecate_address()?;
+        }
         Ok(true)
     }
 
@@ -134,6 +143,16 @@ impl Tunnel {
             let route = self.teredo_route(None);
             self.delete_route(&route);
         }
+    }
+
+    fn put_address(&mut self, address: Ipv6Addr, lifetime: Lifetime) -> io::Result<()> {
+        self.netlink.add_address(&InterfaceAddress {
+            index: self.index,
+            address: address.into(),
+            // No subnet of its own: all of Teredo is on this link, by a route.
+            prefix_len: 128,
+            lifetime,
+        })
     }
 
     fn clear_address(&mut self) -> io::Result<()> {

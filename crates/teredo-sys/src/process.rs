@@ -3,7 +3,7 @@
 use std::process::Child;
 use std::{io, mem, ptr};
 
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, getppid, kill_process};
 
 use crate::signal::Signal;
 
@@ -15,6 +15,19 @@ pub fn signal(child: &Child, signal: Signal) -> io::Result<()> {
     // Until it is waited for, its number cannot become another process's.
     let pid = Pid::from_child(child);
     Ok(kill_process(pid, signal.into())?)
+}
+
+/// Has the kernel send `SIGTERM` to this process when the thread that started it ends. `parent` is
+/// the process of that thread.
+///
+/// # Errors
+/// `NotFound` if it has ended already.
+pub fn end_with_parent(parent: u32) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::Terminate.into()))?;
+    // It may have ended before, in which case somebody else has taken its place.
+    let is_there =
+        getppid().is_some_and(|now| now.as_raw_nonzero().get().cast_unsigned() == parent);
+    if is_there { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
 }
 
 /// Lets the calling thread take every signal again. What it runs inherits that.

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::exit::Exit;
-use crate::{address, client, decode, lab, port, relay, server, status, wait_online};
+use crate::{address, client, daemon, decode, lab, port, relay, server, set, status, wait_online};
 
 /// Teredo for Linux: IPv6 for hosts behind IPv4 NATs.
 #[derive(Debug, Parser)]
@@ -30,10 +30,16 @@ pub(crate) enum Command {
     Server(server::Args),
     /// Carry packets between clients and the native IPv6 Internet
     Relay(relay::Args),
+    /// Run the roles of a configuration file
+    Daemon(daemon::Args),
     /// Print the UDP port that Teredo uses on this host
     Port(port::Args),
     /// Show what Teredo does on this host
     Status(status::Args),
+    /// Show something, as netsh does: "teredo show state" is "teredo status"
+    Show(status::ShowArgs),
+    /// Change the settings of the daemon's client
+    Set(set::Args),
     /// Wait until Teredo is qualified
     WaitOnline(wait_online::Args),
     /// Build a small Internet in namespaces and show that it all works; needs no root
@@ -81,6 +87,7 @@ const LEVELS: &str = "off, error, warn (default), info, debug, trace";
 const EXAMPLES: &str = "Examples:
   teredo lab                                  all of it, on this machine, without root
   teredo client --server teredo.example.net   be a client (as root)
+  teredo daemon                               be what /etc/teredo/teredo.toml says
   teredo status                               what it does now
   teredo port                                 the port to let through
   teredo server --address 192.0.2.1 --secondary 192.0.2.2

@@ -1,36 +1,51 @@
-//! The subcommand `teredo client`.
+//! The subcommand `teredo client`, and the client of `teredo daemon`.
 
 mod host;
+mod kind;
+mod managed;
+mod obstacle;
 mod publication;
+mod serve;
 mod snapshot;
+mod source;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::bail;
-use teredo_engine::Engine;
-use teredo_engine::io::{Clock, DatagramSocket};
-use teredo_engine::linux::{BootClock, HostDevice, UdpPort, seed};
-use teredo_engine::network::native_ipv6_source;
+use clap::builder::NonEmptyStringValueParser;
+use teredo_control::SettingName;
 use teredo_engine::resolve::resolve;
-use teredo_proto::Role;
-use teredo_proto::client::{Client, Config};
 
-use crate::client::host::{ClientHost, Network};
-use crate::client::publication::settings;
 use crate::exit::Exit;
-use crate::host::{self as shared, CommonArgs, Watch};
+use crate::host::{CommonArgs, Watch};
 use crate::publisher::Publisher;
 use crate::report::Report;
 use crate::secondary::Secondary;
 
+pub(crate) use kind::Kind;
+pub(crate) use obstacle::Obstacle;
+pub(crate) use publication::settings;
+pub(crate) use serve::{Ended, Failure, Start, serve};
+pub(crate) use source::Source;
+
 /// Options of `teredo client`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Name or IPv4 address of the server
-    #[arg(long, value_name = "HOST")]
-    server: String,
+    #[arg(long, value_name = "HOST", required = true)]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) server: Option<String>,
+
+    /// What this host takes part as: a client stays off managed networks, those with a domain
+    /// controller, and an enterpriseclient does not
+    #[arg(
+        long = "type",
+        value_name = "TYPE",
+        default_value = "client",
+        hide_possible_values = true
+    )]
+    pub(crate) kind: Kind,
 
     /// Secondary address of the server, or "none"; without it the one after the primary. It shows
     /// what kind of NAT this host is behind
@@ -39,7 +54,7 @@ pub(crate) struct Args {
 
     /// Local UDP port, for instance one that the NAT forwards; without it a random one
     #[arg(long, value_name = "N", default_value = "0", hide_default_value = true)]
-    port: u16,
+    pub(crate) port: u16,
 
     /// Name of the tunnel interface
     #[arg(long, value_name = "NAME", default_value = "teredo")]
@@ -51,8 +66,18 @@ pub(crate) struct Args {
 
     /// Seconds for which a NAT keeps a mapping without traffic
     #[arg(long, value_name = "S", default_value = "30")]
-    #[arg(value_parser = clap::value_parser!(u64).range(5..=3_600))]
-    refresh_interval: u64,
+    #[arg(value_parser = clap::value_parser!(u32).range(REFRESH_INTERVAL_S))]
+    pub(crate) refresh_interval: u32,
+
+    /// Go dormant after this many seconds without need; the first packet, or a program that asks
+    /// for the address, wakes the client
+    #[arg(long, value_name = "S", default_value = "3600")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    dormant_after: u32,
+
+    /// Never go dormant
+    #[arg(long)]
+    pub(crate) default_qualified: bool,
 
     /// Give up, with exit code 4, if there is no address after this many seconds; without it the
     /// client keeps trying
@@ -64,8 +89,47 @@ pub(crate) struct Args {
     #[arg(long)]
     despite_native_ipv6: bool,
 
+    /// A network whose resolver searches this domain is a managed one (may be given several times),
+    /// beside the domains that this host has joined
+    #[arg(long, value_name = "DOMAIN")]
+    managed_domain: Vec<String>,
+
+    /// Where the resolver's search domains stand
+    #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
+    resolv_conf: PathBuf,
+
     #[command(flatten)]
-    common: CommonArgs,
+    pub(crate) common: CommonArgs,
+
+    /// Which of these a policy dictates.
+    #[arg(skip)]
+    pub(crate) from_policy: Vec<SettingName>,
+}
+
+impl Args {
+    /// How long a client that nobody needs stays awake.
+    fn dormant_after(&self) -> Option<Duration> {
+        (!self.default_qualified).then(|| Duration::from_secs(self.dormant_after.into()))
+    }
+
+    /// The server as people know it.
+    fn server_name(&self) -> &str {
+        self.server.as_deref().unwrap_or("(none)")
+    }
+
+    /// These options with those of `other` that a running client can take over.
+    fn with_live_of(&self, other: &Self) -> Self {
+        Self {
+            refresh_interval: other.refresh_interval,
+            dormant_after: other.dormant_after,
+            default_qualified: other.default_qualified,
+            kind: other.kind,
+            managed_domain: other.managed_domain.clone(),
+            resolv_conf: other.resolv_conf.clone(),
+            from_policy: other.from_policy.clone(),
+            ..self.clone()
+        }
+    }
 }
 
 const EXAMPLES: &str = "Examples:
@@ -74,48 +138,29 @@ const EXAMPLES: &str = "Examples:
   teredo client --server 192.0.2.1 --timeout 10 || echo no IPv6
 
 Needs CAP_NET_ADMIN. The interface and all that is on it disappear when the client ends. What it
-does is told by teredo status, teredo port and libnetioapi.";
+does is told by teredo status, teredo port and libnetioapi. To run one for good, with settings that
+can be changed, see teredo daemon.";
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let report = Report::new(args.common.json);
-    if let Some(address) = native_ipv6_source().filter(|_| !args.despite_native_ipv6) {
-        report.say(&format!(
-            "this host has IPv6 without Teredo ({address}); to reach Teredo clients from it run \
-             \"teredo relay --host-only\", to be a client all the same add --despite-native-ipv6"
-        ));
+    if let Some(obstacle) = Obstacle::of(&args) {
+        report.say(&obstacle.words(&args));
         return Ok(Exit::Forbidden);
     }
-    let server = resolve(&args.server)?;
-    let secondary = args.secondary.beside(server)?;
-    let network = Network::read(server)?;
-    let filter = network.addresses.ipv4_filter(&args.common.allow_ipv4);
-    if !filter.is_global(server) {
-        bail!("server address {server} is not a public one; if it is meant, --allow-ipv4 {server}");
-    }
-    // From here on a signal ends the loop, and only the loop.
-    let watch = Watch::new()?;
+    // Before signals only end the event loop, because it may take long.
+    let server = resolve(args.server_name())?;
+    let mut watch = Watch::new()?;
     let publisher = Publisher::start(&report, settings(&args));
-    let socket = UdpPort::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, args.port))?;
-    let (tun, tunnel) = shared::create_tunnel(&args.interface)?;
-
-    shared::warn_unfiltered(&report, tunnel.name());
-
-    let port = socket.local_addr().port();
-    let mut config = Config::new(server, secondary, port);
-    config.local_address = network.local_address;
-    config.refresh_interval = Duration::from_secs(args.refresh_interval);
-    config.strict = args.strict;
-    config.filter = filter;
-
-    let mut client = Client::new(config, seed()?);
-    let now = BootClock.now();
-    client.start(now);
-    let mut engine = Engine::new(client, socket, None, HostDevice::Tun(tun));
-    let parts = (report, publisher, watch, tunnel);
-    let mut host = ClientHost::new(args, parts, (server, port), network, now)?;
-    shared::run(&mut engine, &mut host)?;
-    if host.exit() == Exit::Ok {
-        report.say_traffic(engine.tally(), engine.role().counters());
-    }
-    Ok(host.exit())
+    let start = Start {
+        report,
+        publisher: &publisher,
+        source: &mut source::CommandLine,
+        watch: &mut watch,
+        server,
+        last_port: None,
+    };
+    serve(start, args).map(|ended| ended.exit).map_err(|failure| failure.error)
 }
+
+/// Oftener than every five seconds no NAT needs; a mapping that lives an hour needs no care.
+pub(crate) const REFRESH_INTERVAL_S: std::ops::RangeInclusive<i64> = 5..=3_600;

@@ -104,12 +104,17 @@ fn one_line(error: &anyhow::Error) -> String {
     unbroken(&format!("{error:#}"))
 }
 
-/// What is wrong and the tips, without the usage that clap adds; that is in the help.
-fn one_line_of_usage(text: &str) -> String {
-    let (fault, usage) = text.split_once("\n\nUsage: ").unwrap_or((text, "teredo"));
+/// What is wrong and the tips, in one line, without the usage that clap adds; that is in the help.
+pub(crate) fn fault_of_usage(text: &str) -> String {
+    let (fault, _) = text.split_once("\n\nUsage: ").unwrap_or((text, ""));
     let fault = fault.split("\n\nFor more information").next().unwrap_or(fault);
     // Tips stand in paragraphs of their own.
-    let fault = unbroken(&fault.trim_start_matches("error: ").trim_end().replace("\n\n", "; "));
+    unbroken(&fault.trim_start_matches("error: ").trim_end().replace("\n\n", "; "))
+}
+
+fn one_line_of_usage(text: &str) -> String {
+    let fault = fault_of_usage(text);
+    let (_, usage) = text.split_once("\n\nUsage: ").unwrap_or((text, "teredo"));
     // Command and subcommand; options begin with another character than a letter.
     let is_command = |word: &&str| word.starts_with(|it: char| it.is_ascii_lowercase());
     let command: Vec<_> = usage.split_whitespace().take(2).take_while(is_command).collect();

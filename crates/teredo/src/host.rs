@@ -19,7 +19,7 @@ use teredo_wire::ipv4::Ipv4Cidr;
 use crate::report::Report;
 
 /// Options of every role.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct CommonArgs {
     /// Take this range for public although it is a special-purpose one, as private networks, labs
     /// and tests need (may be given several times)
@@ -49,9 +49,14 @@ impl Watch {
         Ok(Self { signals, monitor: Monitor::open()?, look_at: None })
     }
 
-    /// Whether to stop.
-    pub(crate) fn is_stopped(&mut self) -> io::Result<bool> {
-        Ok(self.signals.read()?.is_some())
+    /// The next signal that asks to end, or to read the configuration again.
+    pub(crate) fn signal(&mut self) -> io::Result<Option<Signal>> {
+        Ok(self.signals.read()?.map(|caught| caught.signal))
+    }
+
+    /// What becomes readable with a signal, and with a sign of a change.
+    pub(crate) fn sources(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>) {
+        (self.signals.as_fd(), self.monitor.as_fd())
     }
 
     /// Takes note of signs of a change.
@@ -98,7 +103,8 @@ pub(crate) fn run<R: Role, H: Host<R> + Watching>(
     host: &mut H,
 ) -> io::Result<()> {
     let watch = host.watch();
-    let mut sources = vec![watch.signals.as_fd(), watch.monitor.as_fd()];
+    let (signals, monitor) = watch.sources();
+    let mut sources = vec![signals, monitor];
     sources.extend(host.further());
     let mut waits = Waits::new(engine, &sources)?;
     engine.run(&BootClock, &mut waits, host)

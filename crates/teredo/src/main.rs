@@ -18,6 +18,7 @@ mod address;
 mod cli;
 mod client;
 mod control;
+mod daemon;
 mod decode;
 mod exit;
 mod host;
@@ -29,6 +30,7 @@ mod relay;
 mod report;
 mod secondary;
 mod server;
+mod set;
 mod status;
 mod wait_online;
 
@@ -44,8 +46,11 @@ fn main() -> ExitCode {
         Command::Client(args) => client::run(args),
         Command::Server(args) => server::run(args),
         Command::Relay(args) => relay::run(args),
+        Command::Daemon(args) => daemon::run(args),
         Command::Port(args) => port::run(args),
         Command::Status(args) => status::run(args),
+        Command::Set(args) => set::run(args),
+        Command::Show(args) => status::show(args),
         Command::WaitOnline(args) => wait_online::run(args),
         Command::Lab(args) => lab::run(args),
         Command::Address(args) => address::run(args),

@@ -38,11 +38,15 @@ impl Publisher {
         }
     }
 
-    /// Answers whoever wants something of the role.
+    /// The next thing that somebody wants of the role.
+    pub(crate) fn command(&self) -> Option<Command> {
+        self.server.as_ref().and_then(Server::command)
+    }
+
+    /// Answers for a role that neither sleeps nor has settings.
     pub(crate) fn answer(&self) {
-        while let Some(command) = self.server.as_ref().and_then(Server::command) {
+        while let Some(command) = self.command() {
             match command {
-                // Neither a client nor a relay ever sleeps.
                 Command::Wake => {}
                 Command::Set(_, responder) => responder.answer(Err(SetError::Failed(
                     "its command line decides; start it again with another one".to_owned(),
@@ -51,7 +55,7 @@ impl Publisher {
         }
     }
 
-    /// Readable while [`answer`](Self::answer) has something to do.
+    /// Readable while there is a [`command`](Self::command).
     pub(crate) fn source(&self) -> Option<BorrowedFd<'_>> {
         self.server.as_ref().map(AsFd::as_fd)
     }

@@ -152,7 +152,7 @@ impl Host<Server> for ServerHost {
     }
 
     fn handle_source(&mut self, now: Instant, _: &mut Server, source: u64) -> io::Result<Flow> {
-        if source == host::SIGNALS && self.watch.is_stopped()? {
+        if source == host::SIGNALS && self.watch.signal()?.is_some() {
             return Ok(Flow::Stop);
         }
         self.watch.note_change(now)?;

@@ -23,6 +23,25 @@ const EXAMPLES: &str = "Examples:
 
 The rows are those of netsh interface teredo show state. Exit code 3 while Teredo is not running.";
 
+/// Options of `teredo show`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+/// What `teredo show` can show.
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// What Teredo does on this host: the same as teredo status
+    State(Args),
+}
+
+pub(crate) fn show(args: ShowArgs) -> anyhow::Result<Exit> {
+    let What::State(args) = args.what;
+    run(args)
+}
+
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let Some(mut client) = control::connect()? else { return Ok(Exit::NotRunning) };
     let status = client.status().context("cannot ask the Teredo client of this host")?;
@@ -114,6 +133,11 @@ fn error(reason: Option<&str>) -> (&'static str, Option<u32>) {
         Some("symmetric-nat") => "client behind symmetric NAT",
         Some("no-answer") => "primary Teredo server not reachable over UDP",
         Some("no-secondary-answer") => "secondary Teredo server not reachable over UDP",
+        Some("no-server") => "no Teredo server is configured",
+        Some("unresolvable-server") => "Teredo server name could not be resolved",
+        Some("native-ipv6") => "this host has IPv6 without Teredo",
+        Some("port-unusable") => "client port could not be used",
+        Some("no-tunnel-adapter") => "Failed to open tunnel adapter",
         Some("forbidden-server") => "Teredo server has no public IPv4 address",
         Some("refused") => "Teredo server refuses unknown clients",
         Some("no-native-address") => "no native IPv6 or no IPv4 address",

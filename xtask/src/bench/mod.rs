@@ -2,8 +2,10 @@
 //!
 //! Two equal Internets of kernel namespaces and kernel NATs stand side by side, one with our roles
 //! and one with Miredo's. Rounds alternate between them, so that what else the machine does meets
-//! both. Reported are medians, and ours as a ratio of Miredo's.
+//! both. Reported are medians, and ours as a ratio of Miredo's. The programming interface has
+//! figures of its own ([`api`]).
 
+mod api;
 mod machine;
 mod measure;
 mod report;
@@ -20,7 +22,10 @@ use report::Report;
 const PROGRAMS: [&str; 4] = ["miredo", "miredo-server", "iperf3", "ping"];
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// How often each thing is measured on each side
     #[arg(long, default_value_t = 5)]
     rounds: u32,
@@ -36,6 +41,12 @@ pub(crate) struct Arguments {
     /// Miredo against itself: shows how much to trust the ratios
     #[arg(long)]
     control: bool,
+}
+
+#[derive(clap::Subcommand)]
+enum Other {
+    /// Measure the programming interface instead; needs neither root nor Miredo
+    Api(api::Arguments),
 }
 
 /// What is measured.
@@ -82,6 +93,9 @@ impl Quantity {
 
 /// Measures, prints, and fails if ours is slower anywhere.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(Other::Api(arguments)) = &arguments.other {
+        return api::run(arguments);
+    }
     if let Some(reason) = needs::missing(&PROGRAMS) {
         bail!("bench {reason}");
     }

@@ -28,11 +28,13 @@ const DONE: u32 = 0;
 const PENDING: u32 = 997;
 
 /// Runs what a function does and says how it went.
+#[inline]
 fn status(body: impl FnOnce() -> Result<(), Error>) -> u32 {
     code(|| body().map(|()| DONE))
 }
 
 /// As [`status`], for functions that can succeed in more ways than one.
+#[inline]
 fn code(body: impl FnOnce() -> Result<u32, Error>) -> u32 {
     let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or(Err(Error::System));
     result.unwrap_or_else(Error::code)

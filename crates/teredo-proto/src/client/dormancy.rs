@@ -38,7 +38,8 @@ impl Client {
         }
     }
 
-    /// When the client falls asleep unless somebody needs it before; `None` while it does not serve.
+    /// When the client falls asleep unless somebody needs it before; `None` while it does not
+    /// serve.
     pub(super) fn sleepy_at(&self) -> Option<Instant> {
         self.service()?;
         self.config.dormant_after.map(|time| self.needed_at + time)

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use teredo_control as control;
+use teredo_control::server::Command;
 use teredo_engine::interface::Tunnel;
 use teredo_engine::network::{Addresses, ipv4_source_towards, native_ipv6_source};
 use teredo_engine::resolve::Resolver;
@@ -12,21 +14,25 @@ use teredo_engine::{Flow, Host};
 use teredo_proto::client::Client;
 use teredo_proto::role::{OfflineReason, State};
 use teredo_proto::{Event, Instant};
+use teredo_sys::signal::Signal;
 
-use super::Args;
 use super::publication::publication;
 use super::snapshot::Snapshot;
+use super::{Args, Obstacle, Source, managed};
 use crate::exit::Exit;
 use crate::host::{MONITOR, SIGNALS, Watch, Watching};
 use crate::publisher::Publisher;
 use crate::report::Report;
 
 /// The surroundings of a client.
-pub(super) struct ClientHost {
+pub(super) struct ClientHost<'a> {
     args: Args,
+    /// Those to start again with.
+    again: Option<Args>,
     report: Report,
-    publisher: Publisher,
-    watch: Watch,
+    publisher: &'a Publisher,
+    source: &'a mut dyn Source,
+    watch: &'a mut Watch,
     tunnel: Tunnel,
     server: Ipv4Addr,
     /// Unless the server is given by its address.
@@ -34,12 +40,17 @@ pub(super) struct ClientHost {
     port: u16,
     /// The network as it was when the client last heard of it.
     network: Network,
+    /// What kind of network it is.
+    kind: control::Network,
     told: Option<Snapshot>,
     give_up_at: Option<Instant>,
     has_qualified: bool,
     restored_at: Option<Instant>,
     exit: Exit,
 }
+
+/// What a client's surroundings are made of.
+type Parts<'a> = (Report, &'a Publisher, &'a mut dyn Source, &'a mut Watch, Tunnel);
 
 /// Time between two repairs of the interface: there may be somebody who keeps changing it.
 const RESTORE_PAUSE: Duration = Duration::from_secs(5);
@@ -61,25 +72,29 @@ impl Network {
     }
 }
 
-impl ClientHost {
+impl<'a> ClientHost<'a> {
     /// Surrounds a client that starts `now` with local UDP port `port`.
     pub(super) fn new(
         args: Args,
-        (report, publisher, watch, tunnel): (Report, Publisher, Watch, Tunnel),
+        (report, publisher, source, watch, tunnel): Parts<'a>,
         (server, port): (Ipv4Addr, u16),
         network: Network,
         now: Instant,
     ) -> io::Result<Self> {
-        let is_name = args.server.parse::<Ipv4Addr>().is_err();
-        let resolver = is_name.then(|| Resolver::new(args.server.clone())).transpose()?;
+        let is_name = args.server_name().parse::<Ipv4Addr>().is_err();
+        let name = args.server_name().to_owned();
+        let resolver = is_name.then(|| Resolver::new(name)).transpose()?;
         if network.local_address.is_none() {
             report.say(&format!("no route to server {server} yet; waiting for the network"));
         }
         let give_up_at = args.timeout.map(|timeout_s| now + Duration::from_secs(timeout_s));
         Ok(Self {
+            kind: managed::network(&args),
             args,
+            again: None,
             report,
             publisher,
+            source,
             watch,
             tunnel,
             server,
@@ -94,9 +109,9 @@ impl ClientHost {
         })
     }
 
-    /// How the client ended.
-    pub(super) fn exit(&self) -> Exit {
-        self.exit
+    /// How the client ended, and with what options it is to start again, if it is.
+    pub(super) fn end(self) -> (Exit, Option<Args>) {
+        (self.exit, self.again)
     }
 
     /// Publishes what the client does, if that is anything new.
@@ -104,7 +119,8 @@ impl ClientHost {
         let local = self.network.local_address;
         let local = local.map(|address| SocketAddrV4::new(address, self.port));
         let interface = (self.tunnel.name(), self.tunnel.index());
-        self.publisher.publish(publication(&self.args, client, self.port, local, interface));
+        let known = publication(&self.args, client, self.port, local, self.kind, interface);
+        self.publisher.publish(known);
     }
 
     /// Tells the client's state, if it is another one than told last.
@@ -116,7 +132,7 @@ impl ClientHost {
         let elapsed_ms = self.report.elapsed_ms();
         self.report.fact(&snapshot.fact(self.port, self.tunnel.name(), elapsed_ms));
         let took_ms = Some(elapsed_ms).filter(|_| !self.has_qualified);
-        let words = snapshot.words(self.told.as_ref(), &self.args.server, took_ms);
+        let words = snapshot.words(self.told.as_ref(), self.args.server_name(), took_ms);
         if let Some(words) = words {
             self.report.say(&words);
         }
@@ -138,6 +154,7 @@ impl ClientHost {
             client.network_changed(now, network.local_address);
         }
         self.network = network;
+        self.kind = managed::network(&self.args);
         self.rest_or_serve(now, client);
         self.publish(client);
         self.restore(now)
@@ -174,20 +191,80 @@ impl ClientHost {
         }
     }
 
+    /// Whether the network has become one where the client must not run.
+    fn is_managed(&self) -> bool {
+        Obstacle::of(&self.args) == Some(Obstacle::ManagedNetwork)
+    }
+
+    /// Answers whoever wants something of the client.
+    fn answer(&mut self, now: Instant, client: &mut Client) -> io::Result<Flow> {
+        while let Some(command) = self.publisher.command() {
+            match command {
+                Command::Wake => client.need(now),
+                Command::Set(settings, responder) => match self.source.set(&settings) {
+                    Ok(args) => {
+                        responder.answer(Ok(()));
+                        if self.adopt(now, client, args) == Flow::Stop {
+                            return Ok(Flow::Stop);
+                        }
+                    }
+                    Err(error) => responder.answer(Err(error)),
+                },
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn obey(&mut self, now: Instant, client: &mut Client, signal: Signal) -> io::Result<Flow> {
+        if signal == Signal::Hangup {
+            match self.source.reload() {
+                Some(Ok(args)) => return Ok(self.adopt(now, client, args)),
+                Some(Err(error)) => {
+                    self.report.say(&format!("keeping the settings: {error:#}"));
+                    return Ok(Flow::Continue);
+                }
+                None => {}
+            }
+        }
+        client.stop();
+        Ok(Flow::Stop)
+    }
+
+    /// Takes other options: at once what a running client can, the rest by starting again.
+    fn adopt(&mut self, now: Instant, client: &mut Client, args: Args) -> Flow {
+        let live = self.args.with_live_of(&args);
+        if live != args || Obstacle::of(&args).is_some() {
+            return self.start_again(client, args);
+        }
+        self.args = args;
+        client.set_refresh_interval(Duration::from_secs(self.args.refresh_interval.into()));
+        client.set_dormant_after(now, self.args.dormant_after());
+        self.publish(client);
+        Flow::Continue
+    }
+
+    fn start_again(&mut self, client: &mut Client, args: Args) -> Flow {
+        // What is told from here on is told of them.
+        self.args = args.clone();
+        self.again = Some(args);
+        client.stop();
+        Flow::Stop
+    }
+
     fn take_resolved(&mut self, now: Instant, client: &mut Client) {
         let Some(server) = self.resolver.as_mut().and_then(Resolver::answer) else { return };
         let Ok(secondary) = self.args.secondary.beside(server) else { return };
         if server != self.server {
-            self.report.say(&format!("{} is {server} now", self.args.server));
+            self.report.say(&format!("{} is {server} now", self.args.server_name()));
             self.server = server;
         }
         client.set_server(now, server, secondary);
     }
 }
 
-impl Watching for ClientHost {
+impl Watching for ClientHost<'_> {
     fn watch(&self) -> &Watch {
-        &self.watch
+        self.watch
     }
 
     fn further(&self) -> Vec<BorrowedFd<'_>> {
@@ -196,10 +273,11 @@ impl Watching for ClientHost {
     }
 }
 
-impl Host<Client> for ClientHost {
+impl Host<Client> for ClientHost<'_> {
     fn handle_event(&mut self, _: Instant, _: &mut Client, event: Event) -> io::Result<()> {
         match event {
             Event::AddressChanged(address) => self.tunnel.set_address(address)?,
+            Event::AddressDeprecated => self.tunnel.deprecate_address()?,
             Event::ServerLost => {
                 if let Some(resolver) = &mut self.resolver {
                     resolver.ask()?;
@@ -230,15 +308,14 @@ impl Host<Client> for ClientHost {
     ) -> io::Result<Flow> {
         match source {
             SIGNALS => {
-                if self.watch.is_stopped()? {
-                    client.stop();
-                    return Ok(Flow::Stop);
+                if let Some(signal) = self.watch.signal()? {
+                    return self.obey(now, client, signal);
                 }
             }
             MONITOR => self.watch.note_change(now)?,
             _ => {
-                self.publisher.answer();
                 self.take_resolved(now, client);
+                return self.answer(now, client);
             }
         }
         Ok(Flow::Continue)
@@ -247,11 +324,14 @@ impl Host<Client> for ClientHost {
     fn handle_deadline(&mut self, now: Instant, client: &mut Client) -> io::Result<Flow> {
         if self.watch.is_due(now) {
             self.look_at_network(now, client)?;
+            if self.is_managed() {
+                return Ok(self.start_again(client, self.args.clone()));
+            }
         }
         if self.give_up_at.is_none_or(|at| at > now) {
             return Ok(Flow::Continue);
         }
-        let (server, timeout_s) = (&self.args.server, self.args.timeout.unwrap_or_default());
+        let (server, timeout_s) = (self.args.server_name(), self.args.timeout.unwrap_or_default());
         self.report.say(&match client.state() {
             // Said already: off-line, and why.
             State::Offline(_) => format!("not qualified within {timeout_s} s"),

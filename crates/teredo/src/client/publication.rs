@@ -3,31 +3,32 @@
 use std::net::SocketAddrV4;
 use std::num::{NonZeroU16, NonZeroU32};
 
-use teredo_control::{self as control, Nat, Network, Role, ServerAddress, Type};
+use teredo_control::{self as control, Nat, Network, Role, ServerAddress};
 use teredo_proto::client::Client;
 use teredo_proto::role::{NatKind, OfflineReason, State};
 
 use super::Args;
 
 /// The settings of a client, which has not begun.
-pub(super) fn settings(args: &Args) -> control::Snapshot {
+pub(crate) fn settings(args: &Args) -> control::Snapshot {
     control::Snapshot {
-        kind: Type::Client,
-        server_name: Some(args.server.clone()),
-        // At most an hour, says the command line.
-        refresh_interval_s: args.refresh_interval.try_into().unwrap_or(u32::MAX),
+        kind: args.kind.0,
+        server_name: args.server.clone(),
+        refresh_interval_s: args.refresh_interval,
         client_port: NonZeroU16::new(args.port),
+        from_policy: args.from_policy.clone(),
         ..control::Snapshot::default()
     }
 }
 
-/// The client now. `local` is its socket, if the network has an address for it; the interface goes
-/// by name and index.
+/// The client now. `local` is its socket, if the network, which is of this kind, has an address for
+/// it; the interface goes by name and index.
 pub(super) fn publication(
     args: &Args,
     client: &Client,
     port: u16,
     local: Option<SocketAddrV4>,
+    network: Network,
     (interface, index): (&str, u32),
 ) -> control::Snapshot {
     let state = client.state();
@@ -46,7 +47,7 @@ pub(super) fn publication(
     control::Snapshot {
         probing: probing(client),
         role: Some(Role::Client),
-        network: Some(Network::Unmanaged),
+        network: Some(network),
         nat: mapped.map(|_| nat(client.nat_kind())),
         upnp: mapped.map(|_| false),
         port_preserving: mapped.map(|mapped| mapped.port() == port),

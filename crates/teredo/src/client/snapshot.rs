@@ -64,7 +64,8 @@ impl Snapshot {
             }
             (State::Probe, ..) => format!("asking server {server} for an address"),
             (State::Offline(reason), ..) => return offline(reason, server),
-            (State::Qualified | State::Dormant, ..) => return None,
+            (State::Dormant, ..) => "dormant until somebody needs the address".to_owned(),
+            (State::Qualified, ..) => return None,
         };
         Some(words)
     }

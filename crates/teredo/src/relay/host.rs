@@ -129,6 +129,7 @@ impl Host<Relay> for RelayHost {
             }
             Event::StateChanged(_)
             | Event::AddressChanged(_)
+            | Event::AddressDeprecated
             | Event::NatKindChanged(_)
             | Event::ServerLost
             | Event::PeerReached(_)
@@ -144,7 +145,7 @@ impl Host<Relay> for RelayHost {
     fn handle_source(&mut self, now: Instant, _: &mut Relay, source: u64) -> io::Result<Flow> {
         match source {
             SIGNALS => {
-                if self.watch.is_stopped()? {
+                if self.watch.signal()?.is_some() {
                     return Ok(Flow::Stop);
                 }
             }

@@ -3,6 +3,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod client;
+mod daemon;
 mod failures;
 mod internet;
 mod relay;

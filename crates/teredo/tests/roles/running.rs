@@ -25,8 +25,13 @@ impl Running {
 
     /// Starts a command that runs the program, with these further arguments.
     pub(crate) fn spawn(host: &Host, mut command: Command) -> Self {
-        command.args(["--allow-ipv4", RANGE, "--json"]).stdout(Stdio::piped());
-        command.stderr(Stdio::piped());
+        command.args(["--allow-ipv4", RANGE, "--json"]);
+        Self::spawn_as_it_is(host, command)
+    }
+
+    /// Starts a command that says all that is to be said.
+    pub(crate) fn spawn_as_it_is(host: &Host, mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = host.command(&mut command).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, facts) = channel();
@@ -56,15 +61,25 @@ impl Running {
         }
     }
 
+    /// All facts that have been told and not been looked at.
+    pub(crate) fn facts(&self) -> Vec<Value> {
+        self.facts.try_iter().collect()
+    }
+
     /// Whether nothing is told for this long.
     pub(crate) fn is_silent_for(&self, time: Duration) -> bool {
         self.facts.recv_timeout(time).is_err()
     }
 
-    /// Sends a signal, waits for the end and returns how it ended, with what was said.
-    pub(crate) fn end(mut self, signal: &str) -> (ExitStatus, String) {
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: &str) {
         let kill = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
         assert!(kill.unwrap().success());
+    }
+
+    /// Sends a signal, waits for the end and returns how it ended, with what was said.
+    pub(crate) fn end(mut self, signal: &str) -> (ExitStatus, String) {
+        self.signal(signal);
         self.wait()
     }
 

@@ -1,0 +1,119 @@
+//! One life of a client: from its socket and interface to the end of its event loop.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use teredo_engine::Engine;
+use teredo_engine::io::{Clock, DatagramSocket};
+use teredo_engine::linux::{BootClock, HostDevice, UdpPort, seed};
+use teredo_proto::Role;
+use teredo_proto::client::{Client, Config};
+
+use super::host::{ClientHost, Network};
+use super::publication::settings;
+use super::{Args, Source};
+use crate::exit::Exit;
+use crate::host::{self as shared, Watch};
+use crate::publisher::Publisher;
+use crate::report::Report;
+
+/// What a client finds when it starts.
+pub(crate) struct Start<'a> {
+    pub(crate) report: Report,
+    pub(crate) publisher: &'a Publisher,
+    pub(crate) source: &'a mut dyn Source,
+    /// Signals are caught by it already.
+    pub(crate) watch: &'a mut Watch,
+    /// What the server's name stands for.
+    pub(crate) server: Ipv4Addr,
+    /// The port that was used before: without a configured one it is kept, so that the NAT's
+    /// mapping and with it the address can stay.
+    pub(crate) last_port: Option<u16>,
+}
+
+/// How a client ended.
+pub(crate) struct Ended {
+    pub(crate) exit: Exit,
+    /// The options to start again with.
+    pub(crate) again: Option<Args>,
+    /// The port it had.
+    pub(crate) port: u16,
+}
+
+/// Why a client did not start, or could not go on.
+pub(crate) struct Failure {
+    /// The word by which the state `offline` is explained.
+    pub(crate) reason: &'static str,
+    pub(crate) error: anyhow::Error,
+}
+
+impl Failure {
+    fn of(reason: &'static str) -> impl FnOnce(anyhow::Error) -> Self {
+        move |error| Self { reason, error }
+    }
+
+    /// The system's number for what went wrong, if it was the system.
+    pub(crate) fn code(&self) -> Option<u32> {
+        let mut causes = self.error.chain().filter_map(|it| it.downcast_ref::<io::Error>());
+        causes.find_map(io::Error::raw_os_error).and_then(|code| code.try_into().ok())
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { reason: "failed", error: error.into() }
+    }
+}
+
+/// Runs a client until it is told to end or its options change.
+pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
+    let Start { report, publisher, source, watch, server, last_port } = start;
+    let secondary = args.secondary.beside(server)?;
+    let network = Network::read(server)?;
+    let filter = network.addresses.ipv4_filter(&args.common.allow_ipv4);
+    if !filter.is_global(server) {
+        let words = format!(
+            "server address {server} is not a public one; if it is meant, --allow-ipv4 {server}"
+        );
+        return Err(Failure { reason: "forbidden-server", error: anyhow!(words) });
+    }
+    publisher.publish(settings(&args));
+    let socket = bind(&args, last_port).map_err(Failure::of("port-unusable"))?;
+    let tunnel = shared::create_tunnel(&args.interface);
+    let (tun, tunnel) = tunnel.map_err(Failure::of("no-tunnel-adapter"))?;
+
+    shared::warn_unfiltered(&report, tunnel.name());
+
+    let port = socket.local_addr().port();
+    let mut config = Config::new(server, secondary, port);
+    config.local_address = network.local_address;
+    config.refresh_interval = Duration::from_secs(args.refresh_interval.into());
+    config.dormant_after = args.dormant_after();
+    config.strict = args.strict;
+    config.filter = filter;
+
+    let mut client = Client::new(config, seed()?);
+    let now = BootClock.now();
+    client.start(now);
+    let mut engine = Engine::new(client, socket, None, HostDevice::Tun(tun));
+    let parts = (report, publisher, source, watch, tunnel);
+    let mut host = ClientHost::new(args, parts, (server, port), network, now)?;
+    shared::run(&mut engine, &mut host)?;
+    let (exit, again) = host.end();
+    if exit == Exit::Ok && again.is_none() {
+        report.say_traffic(engine.tally(), engine.role().counters());
+    }
+    Ok(Ended { exit, again, port })
+}
+
+fn bind(args: &Args, last_port: Option<u16>) -> anyhow::Result<UdpPort> {
+    let bind = |port| UdpPort::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
+    if args.port == 0
+        && let Some(socket) = last_port.and_then(|port| bind(port).ok())
+    {
+        return Ok(socket);
+    }
+    Ok(bind(args.port)?)
+}

@@ -1,0 +1,198 @@
+//! The configuration as a whole: reading it, changing it, handing out each role's options.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use clap::ValueEnum;
+use teredo_control::server::SetError;
+use teredo_control::{SettingName, Settings, Type};
+use toml::{Table, Value};
+
+use super::layers::{Merged, Places, Setting};
+use super::roles::Role;
+use super::section::options;
+use crate::{client, relay, server};
+
+/// What the daemon is to do, and where that is written.
+#[derive(Debug)]
+pub(super) struct Configuration {
+    places: Places,
+    merged: Merged,
+}
+
+impl Configuration {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// One line that names the file and what is wrong with it.
+    pub(super) fn read(file: PathBuf, policies: Option<PathBuf>) -> anyhow::Result<Self> {
+        let places = Places::of(file, policies);
+        let merged = Merged::read(&places, None)?;
+        let configuration = Self { places, merged };
+        configuration.check()?;
+        Ok(configuration)
+    }
+
+    /// The roles that it has.
+    pub(super) fn roles(&self) -> Vec<Role> {
+        let all = Role::value_variants().iter().copied();
+        all.filter(|role| self.merged.role(role.name()).is_some()).collect()
+    }
+
+    /// The configuration file.
+    pub(super) fn file(&self) -> &Path {
+        self.places.file()
+    }
+
+    /// The directory of its policies.
+    pub(super) fn policies(&self) -> &Path {
+        self.places.policies()
+    }
+
+    /// The options of the client.
+    pub(super) fn client(&self) -> anyhow::Result<client::Args> {
+        client_options(&self.merged, &self.places)
+    }
+
+    /// The options of the server.
+    pub(super) fn server(&self) -> anyhow::Result<server::Args> {
+        options("server", &self.settings(Role::Server), &[], self.places.file())
+    }
+
+    /// The options of the relay.
+    pub(super) fn relay(&self) -> anyhow::Result<relay::Args> {
+        options("relay", &self.settings(Role::Relay), &[], self.places.file())
+    }
+
+    fn settings(&self, role: Role) -> BTreeMap<String, Setting> {
+        self.merged.role(role.name()).cloned().unwrap_or_default()
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let file = self.places.file().display();
+        let known = |name: &&str| Role::value_variants().iter().any(|role| role.name() == *name);
+        if let Some(name) = self.merged.roles().find(|name| !known(name)) {
+            bail!("{file}: there is no role [{name}], only [client], [server] and [relay]");
+        }
+        for role in self.roles() {
+            match role {
+                Role::Client => drop(self.client()?),
+                Role::Server => drop(self.server()?),
+                Role::Relay => drop(self.relay()?),
+            }
+        }
+        if self.roles().is_empty() {
+            bail!("{file}: no role to run: it has neither [client], [server] nor [relay]");
+        }
+        Ok(())
+    }
+}
+
+impl client::Source for Configuration {
+    fn set(&mut self, settings: &Settings) -> Result<client::Args, SetError> {
+        check_settings(settings)?;
+        let failed = |error: anyhow::Error| SetError::Failed(format!("{error:#}"));
+        let mut run_time = self.places.read_run_time().map_err(failed)?;
+        apply(settings, &mut run_time);
+        let merged = Merged::read(&self.places, Some(&run_time)).map_err(failed)?;
+        let args = client_options(&merged, &self.places).map_err(failed)?;
+        let path = self.places.run_time();
+        write(&path, &run_time).map_err(|error| {
+            SetError::Failed(format!("cannot keep the setting in {}: {error}", path.display()))
+        })?;
+        self.merged = merged;
+        Ok(args)
+    }
+
+    fn reload(&mut self) -> Option<anyhow::Result<client::Args>> {
+        let read = Merged::read(&self.places, None).and_then(|merged| {
+            let args = client_options(&merged, &self.places)?;
+            self.merged = merged;
+            Ok(args)
+        });
+        Some(read)
+    }
+}
+
+fn client_options(merged: &Merged, places: &Places) -> anyhow::Result<client::Args> {
+    let mut settings = merged.role("client").cloned().unwrap_or_default();
+    let name_of = |key: &str| KEYS.iter().find(|(_, it)| *it == key).map(|(name, _)| *name);
+    let policies = settings.iter().filter(|(_, setting)| setting.is_policy);
+    let from_policy = policies.filter_map(|(key, _)| name_of(key)).collect();
+    // Windows says so when nothing is configured.
+    settings.entry("type".to_owned()).or_insert_with(|| Setting {
+        value: Type::Default.name().into(),
+        from: places.file().to_owned(),
+        is_policy: false,
+    });
+    let mut args: client::Args = options("client", &settings, &["server"], places.file())?;
+    args.from_policy = from_policy;
+    Ok(args)
+}
+
+/// The settings that can change at run time, and their names in the configuration.
+const KEYS: [(SettingName, &str); 4] = [
+    (SettingName::Type, "type"),
+    (SettingName::ServerName, "server"),
+    (SettingName::RefreshInterval, "refresh-interval"),
+    (SettingName::ClientPort, "port"),
+];
+
+fn check_settings(settings: &Settings) -> Result<(), SetError> {
+    if settings.kind == Some(Type::Server) {
+        return Err(SetError::Invalid("type"));
+    }
+    let is_name = |name: &String| {
+        let is_printable = |it: char| it.is_ascii_graphic() || !it.is_ascii() && !it.is_control();
+        !name.is_empty() && name.len() <= NAME_LEN_MAX && name.chars().all(is_printable)
+    };
+    if settings.server_name.as_ref().is_some_and(|name| !is_name(name)) {
+        return Err(SetError::Invalid("server_name"));
+    }
+    let is_possible = |interval_s: u32| client::REFRESH_INTERVAL_S.contains(&interval_s.into());
+    if settings.refresh_interval_s.is_some_and(|interval_s| !is_possible(interval_s)) {
+        return Err(SetError::Invalid("refresh_interval_s"));
+    }
+    Ok(())
+}
+
+/// Puts settings into the table that is kept, and takes out those that go back to what the files
+/// say.
+fn apply(settings: &Settings, run_time: &mut Table) {
+    let client = run_time.entry("client").or_insert_with(|| Table::new().into());
+    let Value::Table(client) = client else { return };
+    let values: [Option<Value>; KEYS.len()] = [
+        settings.kind.map(|kind| kind.name().into()),
+        settings.server_name.clone().map(Value::from),
+        settings.refresh_interval_s.map(Value::from),
+        settings.client_port.map(|port| i64::from(port.get()).into()),
+    ];
+    for ((name, key), value) in KEYS.into_iter().zip(values) {
+        if let Some(value) = value {
+            client.insert(key.to_owned(), value);
+        } else if settings.reset.contains(&name) {
+            client.remove(key);
+        }
+    }
+}
+
+/// All or nothing, also when the power fails.
+fn write(path: &Path, table: &Table) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    let new = path.with_extension("toml.new");
+    let text = toml::to_string(table).map_err(io::Error::other)?;
+    let mut file = File::create(&new)?;
+    file.write_all(HEAD.as_bytes())?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(directory)?.sync_all()
+}
+
+const HEAD: &str = "# Written by \"teredo set state\", and changed by it.\n";
+/// That of a name in the DNS.
+const NAME_LEN_MAX: usize = 253;
