@@ -54,10 +54,10 @@ pub(super) enum Step {
 impl Lease {
     /// A mapping that is to be asked for at once. The same external port as inside is best, so that
     /// an endpoint that is known to others keeps its port.
-    pub(super) fn new(now: Instant, target: Target, random: &mut Random) -> Self {
+    pub(super) fn new(now: Instant, target: Target, nonce: [u8; 12]) -> Self {
         Self {
             target,
-            nonce: random.bytes(),
+            nonce,
             suggested: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, target.internal_port),
             told: None,
             expires: None,

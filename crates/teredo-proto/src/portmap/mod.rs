@@ -138,6 +138,9 @@ pub struct Transmit {
 pub struct PortMapper {
     config: Config,
     random: Random,
+    /// That of the service port, for as long as the mapper lives: a gateway that has not heard of a
+    /// deletion would refuse another one.
+    nonce: [u8; 12],
     protocol: Protocol,
     /// Whether the gateway has answered in this protocol.
     has_answered: bool,
@@ -164,9 +167,11 @@ enum Request {
 impl PortMapper {
     /// A mapper at rest. All that it draws at random comes out of `seed`.
     pub fn new(config: Config, seed: Seed) -> Self {
+        let mut random = Random::new(seed);
         Self {
             config,
-            random: Random::new(seed),
+            nonce: random.bytes(),
+            random,
             protocol: Protocol::Pcp,
             has_answered: false,
             epoch: None,
@@ -185,7 +190,7 @@ impl PortMapper {
         if self.main().is_none_or(|lease| lease.leaving) {
             self.leases.clear();
             let target = Target { internal_port: self.config.internal_port, remote: None };
-            self.leases.push(Lease::new(now, target, &mut self.random));
+            self.leases.push(Lease::new(now, target, self.nonce));
             self.handle_timeout(now);
         }
     }
@@ -231,7 +236,7 @@ impl PortMapper {
         if self.leases.len() > PEERS_MAX {
             return false;
         }
-        self.leases.push(Lease::new(now, target, &mut self.random));
+        self.leases.push(Lease::new(now, target, self.random.bytes()));
         self.handle_timeout(now);
         true
     }

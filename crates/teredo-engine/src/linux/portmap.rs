@@ -1,0 +1,175 @@
+//! A port mapper on sockets of its own.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use teredo_proto::Instant;
+use teredo_proto::portmap::{Config, Event, PortMapper, Protocol, TRANSMIT_LEN_MAX};
+use teredo_wire::pcp;
+
+use super::{BootClock, seed};
+use crate::io::Clock;
+use crate::network::{default_gateway, ipv4_source_towards};
+
+/// Keeps a port of this host mapped on its gateway; gives it back when dropped.
+///
+/// Requests leave from a port of their own, so that a host's firewall takes the answers for what
+/// they are: answers.
+#[derive(Debug)]
+pub struct PortMapping {
+    port: u16,
+    socket: UdpSocket,
+    /// Hears the gateway say that it has booted; none if another program listens already.
+    announcements: Option<UdpSocket>,
+    /// From when the host has had a gateway.
+    mapper: Option<PortMapper>,
+    is_wanted: bool,
+}
+
+impl PortMapping {
+    /// Opens the sockets for a mapping of the local UDP port `port`, and asks for nothing yet.
+    ///
+    /// # Errors
+    /// The kernel's, if it gives no socket.
+    pub fn open(port: u16) -> io::Result<Self> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.set_nonblocking(true)?;
+        // Every host is in this group by itself.
+        let announcements = UdpSocket::bind((pcp::ANNOUNCEMENT_GROUP, pcp::CLIENT_PORT)).ok();
+        let announcements = announcements.filter(|it| it.set_nonblocking(true).is_ok());
+        Ok(Self { port, socket, announcements, mapper: None, is_wanted: false })
+    }
+
+    /// What becomes readable when there is something to [`receive`](Self::receive).
+    pub fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let announcements = self.announcements.as_ref().map(AsFd::as_fd);
+        [self.socket.as_fd()].into_iter().chain(announcements)
+    }
+
+    /// Whether a mapping is to be there. Asks for it at once, or gives it back.
+    pub fn want(&mut self, now: Instant, is_wanted: bool) {
+        if is_wanted == self.is_wanted {
+            return;
+        }
+        self.is_wanted = is_wanted;
+        if is_wanted {
+            self.look(now);
+        } else if let Some(mapper) = &mut self.mapper {
+            mapper.stop(now);
+            self.send();
+        }
+    }
+
+    /// Looks for the gateway: the network has changed.
+    pub fn look(&mut self, now: Instant) {
+        let Some(gateway) = default_gateway().filter(|_| self.is_wanted) else { return };
+        let Some(local) = ipv4_source_towards(gateway) else { return };
+        match &mut self.mapper {
+            Some(mapper) => mapper.set_network(now, gateway, local),
+            None => {
+                // Without randomness there is no client either.
+                let Ok(seed) = seed() else { return };
+                self.mapper = Some(PortMapper::new(Config::new(gateway, local, self.port), seed));
+            }
+        }
+        if let Some(mapper) = &mut self.mapper {
+            mapper.start(now);
+        }
+        self.send();
+    }
+
+    /// Takes what has arrived.
+    pub fn receive(&mut self, now: Instant) {
+        let mut buffer = [0; pcp::LEN_MAX + 1];
+        let sockets = [Some(&self.socket), self.announcements.as_ref()];
+        for socket in sockets.into_iter().flatten() {
+            for _ in 0..DATAGRAMS_PER_TURN_MAX {
+                // An error that stays shows as silence.
+                let Ok((len, SocketAddr::V4(from))) = socket.recv_from(&mut buffer) else { break };
+                if let Some(mapper) = &mut self.mapper {
+                    // What it ignores it counts.
+                    let _ = mapper.handle_datagram(now, from, &buffer[..len]);
+                }
+            }
+        }
+        self.send();
+    }
+
+    /// Does what has become due.
+    pub fn advance(&mut self, now: Instant) {
+        if let Some(mapper) = &mut self.mapper {
+            mapper.handle_timeout(now);
+        }
+        self.send();
+    }
+
+    /// The next news, if there is any.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.mapper.as_mut().and_then(PortMapper::poll_event)
+    }
+
+    /// When to [`advance`](Self::advance).
+    pub fn deadline(&self) -> Option<Instant> {
+        Some(self.mapper.as_ref()?.poll_timeout()?.0)
+    }
+
+    /// What the gateway has answered in.
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.mapper.as_ref().and_then(PortMapper::protocol)
+    }
+
+    /// The external endpoint, while there is one.
+    pub fn external(&self) -> Option<SocketAddrV4> {
+        self.mapper.as_ref().and_then(PortMapper::external)
+    }
+
+    fn send(&mut self) {
+        let mut buffer = [0; TRANSMIT_LEN_MAX];
+        while let Some(transmit) = self.mapper.as_mut().and_then(|it| it.poll_transmit(&mut buffer))
+        {
+            // What is lost here is sent again as if it had been lost on the way.
+            let _ = self.socket.send_to(&buffer[..transmit.len], transmit.to);
+        }
+    }
+
+    /// Gives the mapping back, and waits shortly until the gateway has heard of it.
+    fn close(&mut self) -> io::Result<()> {
+        let clock = BootClock;
+        self.want(clock.now(), false);
+        if self.protocol().is_none() {
+            return Ok(());
+        }
+        self.socket.set_nonblocking(false)?;
+        let end = clock.now() + CLOSE_MAX;
+        let mut buffer = [0; pcp::LEN_MAX];
+        while let Some(deadline) = self.deadline().filter(|_| clock.now() < end) {
+            let wait = deadline.min(end).since(clock.now()).max(Duration::from_millis(1));
+            self.socket.set_read_timeout(Some(wait))?;
+            let received = self.socket.recv_from(&mut buffer);
+            let Some(mapper) = &mut self.mapper else { return Ok(()) };
+            match received {
+                Ok((len, SocketAddr::V4(from))) => {
+                    let _ = mapper.handle_datagram(clock.now(), from, &buffer[..len]);
+                }
+                Ok(_) | Err(_) => mapper.handle_timeout(clock.now()),
+            }
+            self.send();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for PortMapping {
+    fn drop(&mut self) {
+        // What is left ends by itself.
+        let _ = self.close();
+    }
+}
+
+/// A flood cannot keep the caller.
+const DATAGRAMS_PER_TURN_MAX: usize = 16;
+
+/// Two requests that nobody answers. The end of a program waits for no more.
+const CLOSE_MAX: Duration = Duration::from_millis(600);
