@@ -78,7 +78,7 @@ fn start(internet: &Internet, nat: &Namespace, speaks: Speaks) -> Result<Process
     let text = format!(
         "ext_ifname=wan\next_ip={EXTERNAL}\nlistening_ip=lan\nenable_natpmp={pmp}\n\
          enable_upnp={upnp}\nsecure_mode=yes\nport=5000\n\
-         upnp_table_name={TABLE}\nupnp_nat_table_name={TABLE}\nupnp_forward_chain=fwd\n\
+         upnp_table_name={TABLE}\nupnp_nat_table_name={TABLE}\nupnp_forward_chain=granted\n\
          upnp_nat_chain=pre\nupnp_nat_postrouting_chain=post\n\
          uuid=4d3a1f0e-7f3e-4f63-9a36-8f8f3a1c1e5d\nallow 1024-65535 192.168.1.0/24 1024-65535\n"
     );
@@ -94,11 +94,11 @@ const TABLE: &str = "gateway";
 
 /// What `miniupnpd` puts its rules into.
 const CHAINS: &str = "table inet gateway {
-  chain fwd { }
+  chain granted { }
   chain pre { }
   chain post { }
   chain forward { type filter hook forward priority 0; policy accept;
-    jump fwd
+    jump granted
   }
   chain prerouting { type nat hook prerouting priority dstnat; policy accept;
     jump pre
