@@ -1,6 +1,7 @@
 //! A foreign gateway: Debian's `miniupnpd` on a kernel NAT grants our client its port.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -34,6 +35,39 @@ fn a_port_by_nat_pmp() -> Result<()> {
     grants(Speaks::NatPmp, "nat-pmp")
 }
 
+//= X-UPNP-02: the gateway takes the parameters, for the service port, and keeps them
+//= X-UPNP-10: DeletePortMapping at the end
+#[test]
+fn a_port_by_upnp() -> Result<()> {
+    if needs::skip_for(needs::missing(&PROGRAMS)) {
+        return Ok(());
+    }
+    grants(Speaks::Igd, "upnp")
+}
+
+//= X-UPNP-01: a mapping that a crash has left behind is deleted before there is another
+//= X-UPNP-11: the port is remembered across lives
+#[test]
+fn the_next_life_gives_back_what_a_crash_has_left() -> Result<()> {
+    if needs::skip_for(needs::missing(&PROGRAMS)) {
+        return Ok(());
+    }
+    let internet = Internet::new([Nat::PortRestricted; 2])?;
+    let gateway = Gateway::start(&internet, Speaks::Igd)?;
+    let _server = roles::server(&internet, &Maker::Ours(program::debug()?))?;
+    let mut mapped = Vec::new();
+    for life in ["first", "second"] {
+        let mut command = client_command(&internet)?;
+        let mut client = Process::start(life, internet.directory(), &mut command)?;
+        client.wait_until(PATIENCE, |it| it.stdout().contains("\"event\":\"mapping\""))?;
+        mapped.push(SocketAddrV4::new(CLIENT, port_of(&client)?));
+        client.kill()?;
+    }
+    ensure!(!gateway.maps(mapped[0])?, "the first one is still there");
+    ensure!(gateway.maps(mapped[1])?, "the second one is not");
+    Ok(())
+}
+
 #[test]
 fn no_port_with_no_port_mapping() -> Result<()> {
     if needs::skip_for(needs::missing(&PROGRAMS)) {
@@ -42,7 +76,7 @@ fn no_port_with_no_port_mapping() -> Result<()> {
     let internet = Internet::new([Nat::PortRestricted; 2])?;
     let gateway = Gateway::start(&internet, Speaks::Pcp)?;
     let _server = roles::server(&internet, &Maker::Ours(program::debug()?))?;
-    let mut command = roles::our_client(&internet, 1, &program::debug()?);
+    let mut command = client_command(&internet)?;
     command.arg("--no-port-mapping");
     let mut client = Process::start("client1", internet.directory(), &mut command)?;
     client.wait_until(PATIENCE, |it| it.stdout().contains("\"state\":\"qualified\""))?;
@@ -60,7 +94,7 @@ fn grants(speaks: Speaks, protocol: &str) -> Result<()> {
     let gateway = Gateway::start(&internet, speaks)?;
     let ours = Maker::Ours(program::debug()?);
     let _server = roles::server(&internet, &ours)?;
-    let mut command = roles::our_client(&internet, 1, &program::debug()?);
+    let mut command = client_command(&internet)?;
     let mut client = Process::start("client1", internet.directory(), &mut command)?;
     client.wait_until(PATIENCE, |it| it.stdout().contains("\"event\":\"mapping\""))?;
     let port = port_of(&client)?;
@@ -86,6 +120,13 @@ fn grants(speaks: Speaks, protocol: &str) -> Result<()> {
     ensure!(ended.success(), "{ended}: {}", client.last_words());
     ensure!(!gateway.maps(internal)?, "the port is still mapped");
     Ok(())
+}
+
+/// Our client 1, which remembers its port for the length of the test.
+fn client_command(internet: &Internet) -> Result<Command> {
+    let mut command = roles::our_client(internet, 1, &program::debug()?);
+    command.env("STATE_DIRECTORY", internet.directory().join("state"));
+    Ok(command)
 }
 
 /// Whether a datagram from somebody to whom the client has never written arrives.

@@ -1,15 +1,18 @@
-//! A port mapper on sockets of its own.
+//! A port mapper on sockets of its own, and UPnP where that gets nothing.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use teredo_proto::Instant;
-use teredo_proto::portmap::{Config, Event, PortMapper, Protocol, TRANSMIT_LEN_MAX};
+use teredo_proto::portmap::{Config, Event, Failure, PortMapper, Protocol, TRANSMIT_LEN_MAX};
 use teredo_wire::pcp;
 
 use super::{BootClock, seed};
+use crate::igd::Igd;
 use crate::io::Clock;
 use crate::network::{default_gateway, ipv4_source_towards};
 
@@ -25,27 +28,48 @@ pub struct PortMapping {
     announcements: Option<UdpSocket>,
     /// From when the host has had a gateway.
     mapper: Option<PortMapper>,
+    /// The way of last resort.
+    igd: Igd,
+    /// Where the gateway is, and this host towards it.
+    ends: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// When that is asked, for the first time or again.
+    igd_at: Option<Instant>,
+    igd_external: Option<SocketAddrV4>,
+    events: VecDeque<Event>,
     is_wanted: bool,
 }
 
 impl PortMapping {
-    /// Opens the sockets for a mapping of the local UDP port `port`, and asks for nothing yet.
+    /// Opens the sockets for a mapping of the local UDP port `port`, and asks for nothing yet. A port
+    /// that has been mapped for ever is remembered in `state`, so that the next life can give it
+    /// back if this one cannot.
     ///
     /// # Errors
     /// The kernel's, if it gives no socket.
-    pub fn open(port: u16) -> io::Result<Self> {
+    pub fn open(port: u16, state: Option<PathBuf>) -> io::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         socket.set_nonblocking(true)?;
         // Every host is in this group by itself.
         let announcements = UdpSocket::bind((pcp::ANNOUNCEMENT_GROUP, pcp::CLIENT_PORT)).ok();
         let announcements = announcements.filter(|it| it.set_nonblocking(true).is_ok());
-        Ok(Self { port, socket, announcements, mapper: None, is_wanted: false })
+        Ok(Self {
+            port,
+            socket,
+            announcements,
+            mapper: None,
+            igd: Igd::new(port, state)?,
+            ends: None,
+            igd_at: None,
+            igd_external: None,
+            events: VecDeque::new(),
+            is_wanted: false,
+        })
     }
 
     /// What becomes readable when there is something to [`receive`](Self::receive).
     pub fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let announcements = self.announcements.as_ref().map(AsFd::as_fd);
-        [self.socket.as_fd()].into_iter().chain(announcements)
+        [self.socket.as_fd(), self.igd.as_fd()].into_iter().chain(announcements)
     }
 
     /// Whether a mapping is to be there. Asks for it at once, or gives it back.
@@ -56,16 +80,24 @@ impl PortMapping {
         self.is_wanted = is_wanted;
         if is_wanted {
             self.look(now);
-        } else if let Some(mapper) = &mut self.mapper {
-            mapper.stop(now);
-            self.send();
+            return;
         }
+        self.stop_igd();
+        self.ends = None;
+        if let Some(mapper) = &mut self.mapper {
+            mapper.stop(now);
+        }
+        self.settle(now);
     }
 
     /// Looks for the gateway: the network has changed.
     pub fn look(&mut self, now: Instant) {
         let Some(gateway) = default_gateway().filter(|_| self.is_wanted) else { return };
         let Some(local) = ipv4_source_towards(gateway) else { return };
+        if self.ends.replace((gateway, local)) != Some((gateway, local)) {
+            self.stop_igd();
+            self.igd_at = Some(now + IGD_PATIENCE);
+        }
         match &mut self.mapper {
             Some(mapper) => mapper.set_network(now, gateway, local),
             None => {
@@ -77,7 +109,7 @@ impl PortMapping {
         if let Some(mapper) = &mut self.mapper {
             mapper.start(now);
         }
-        self.send();
+        self.settle(now);
     }
 
     /// Takes what has arrived.
@@ -94,7 +126,10 @@ impl PortMapping {
                 }
             }
         }
-        self.send();
+        while let Some(external) = self.igd.answer() {
+            self.take_igd(external);
+        }
+        self.settle(now);
     }
 
     /// Does what has become due.
@@ -102,27 +137,83 @@ impl PortMapping {
         if let Some(mapper) = &mut self.mapper {
             mapper.handle_timeout(now);
         }
-        self.send();
+        if self.igd_at.is_some_and(|at| at <= now) {
+            self.ask_igd(now);
+        }
+        self.settle(now);
     }
 
     /// The next news, if there is any.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.mapper.as_mut().and_then(PortMapper::poll_event)
+        self.events.pop_front()
     }
 
     /// When to [`advance`](Self::advance).
     pub fn deadline(&self) -> Option<Instant> {
-        Some(self.mapper.as_ref()?.poll_timeout()?.0)
+        let mapper = self.mapper.as_ref().and_then(PortMapper::poll_timeout).map(|(at, _)| at);
+        mapper.into_iter().chain(self.igd_at).min()
     }
 
-    /// What the gateway has answered in.
-    pub fn protocol(&self) -> Option<Protocol> {
-        self.mapper.as_ref().and_then(PortMapper::protocol)
+    /// In what the gateway has answered: a word for output.
+    pub fn protocol(&self) -> Option<&'static str> {
+        if self.igd_external.is_some() {
+            return Some("upnp");
+        }
+        self.mapper.as_ref().and_then(PortMapper::protocol).map(Protocol::name)
     }
 
-    /// The external endpoint, while there is one.
-    pub fn external(&self) -> Option<SocketAddrV4> {
-        self.mapper.as_ref().and_then(PortMapper::external)
+    /// Sends what there is to send, and takes note of what there is to tell.
+    fn settle(&mut self, now: Instant) {
+        self.send();
+        while let Some(event) = self.mapper.as_mut().and_then(PortMapper::poll_event) {
+            match event {
+                Event::Mapped(_) => {
+                    self.stop_igd();
+                    self.events.push_back(event);
+                }
+                // As long as the other way leads to something, this is no loss.
+                Event::Unmapped(_) => {
+                    self.igd_at = Some(now);
+                    self.events.extend(self.igd_external.is_none().then_some(event));
+                }
+                Event::GatewayRestarted | Event::PeerMapped { .. } | Event::PeerUnmapped { .. } => {
+                    self.events.push_back(event);
+                }
+            }
+        }
+        if self.igd_at.is_some_and(|at| at <= now) {
+            self.ask_igd(now);
+        }
+    }
+
+    /// Asks by UPnP, unless the gateway has granted the port otherwise. Again after a while, because
+    /// nothing tells that it has forgotten.
+    fn ask_igd(&mut self, now: Instant) {
+        let is_mapped = self.mapper.as_ref().is_some_and(|mapper| mapper.external().is_some());
+        self.igd_at = None;
+        if let Some((gateway, local)) = self.ends.filter(|_| self.is_wanted && !is_mapped) {
+            self.igd_at = Some(now + IGD_INTERVAL);
+            // Without a thread there is no mapping.
+            let _ = self.igd.ask(gateway, local);
+        }
+    }
+
+    fn take_igd(&mut self, external: Option<SocketAddrV4>) {
+        if !self.is_wanted || self.igd_external == external {
+            return;
+        }
+        self.igd_external = external;
+        self.events.push_back(match external {
+            Some(external) => Event::Mapped(external),
+            None => Event::Unmapped(Failure::NoAnswer),
+        });
+    }
+
+    fn stop_igd(&mut self) {
+        self.igd_at = None;
+        self.igd_external = None;
+        // Without a thread it stays until the next life.
+        let _ = self.igd.stop();
     }
 
     fn send(&mut self) {
@@ -138,7 +229,7 @@ impl PortMapping {
     fn close(&mut self) -> io::Result<()> {
         let clock = BootClock;
         self.want(clock.now(), false);
-        if self.protocol().is_none() {
+        if self.mapper.as_ref().and_then(PortMapper::protocol).is_none() {
             return Ok(());
         }
         self.socket.set_nonblocking(false)?;
@@ -167,6 +258,11 @@ impl Drop for PortMapping {
         let _ = self.close();
     }
 }
+
+/// How long a gateway has to answer in PCP or NAT-PMP before it is asked by UPnP too.
+const IGD_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a gateway is asked by UPnP.
+const IGD_INTERVAL: Duration = Duration::from_secs(600);
 
 /// A flood cannot keep the caller.
 const DATAGRAMS_PER_TURN_MAX: usize = 16;

@@ -3,13 +3,14 @@
 use std::io;
 use std::net::SocketAddrV4;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use teredo_control::Type;
 use teredo_engine::linux::PortMapping;
 use teredo_proto::Instant;
 use teredo_proto::client::Client;
-use teredo_proto::portmap::{Event, Failure, Protocol};
+use teredo_proto::portmap::{Event, Failure};
 use teredo_proto::role::{OfflineReason, State};
 
 use super::Args;
@@ -24,7 +25,7 @@ pub(super) struct Mapping {
 impl Mapping {
     /// For a client with this local port.
     pub(super) fn open(port: u16, report: Report) -> io::Result<Self> {
-        Ok(Self { port: PortMapping::open(port)?, report })
+        Ok(Self { port: PortMapping::open(port, Some(state()))?, report })
     }
 
     /// What becomes readable when there is something to [`receive`](Self::receive).
@@ -88,8 +89,8 @@ impl Mapping {
     }
 
     fn say_mapped(&self, external: SocketAddrV4) {
-        let protocol = self.port.protocol().map(Protocol::name);
-        let words = protocol.unwrap_or("upnp");
+        let protocol = self.port.protocol();
+        let words = protocol.unwrap_or_default();
         self.report.say(&format!("the gateway maps {external} to this client ({words})"));
         let external = Some(external);
         self.report.fact(&Change { event: "mapping", protocol, external, reason: None });
@@ -97,7 +98,7 @@ impl Mapping {
 
     fn say_unmapped(&self, failure: Failure) {
         self.report.say(&format!("the gateway maps no port to this client: {failure}"));
-        let (protocol, reason) = (self.port.protocol().map(Protocol::name), Some(failure.name()));
+        let (protocol, reason) = (self.port.protocol(), Some(failure.name()));
         self.report.fact(&Change { event: "mapping", protocol, external: None, reason });
     }
 }
@@ -110,6 +111,15 @@ impl Args {
         self.kind.0 == Type::NatAwareClient || !self.no_port_mapping
     }
 }
+
+/// Where the port is remembered that a gateway keeps for ever (RFC 6081 section 5.3.1: SHOULD).
+fn state() -> PathBuf {
+    let folder = std::env::var_os("STATE_DIRECTORY").unwrap_or_else(|| STATE_DIRECTORY.into());
+    PathBuf::from(folder).join("mapped-port")
+}
+
+/// What systemd makes of `StateDirectory=teredo`.
+const STATE_DIRECTORY: &str = "/var/lib/teredo";
 
 /// Printed when the mapping is another one than before.
 #[derive(Serialize)]
