@@ -280,6 +280,16 @@ fn a_renewal_keeps_the_nonce_and_the_endpoint() {
 }
 
 #[test]
+fn what_somebody_may_have_taken_away_is_asked_for_again_without_a_word() {
+    let mut bench = Bench::mapped();
+    bench.mapper.renew(bench.now);
+    let request = bench.pcp_request();
+    assert_eq!(bench.mapper.external(), Some(external(PORT)));
+    bench.grant(&request, external(PORT), 7_200);
+    assert!(bench.events().is_empty());
+}
+
+#[test]
 fn another_endpoint_on_renewal_is_news() {
     let mut bench = Bench::mapped();
     bench.wait_for_request();

@@ -36,6 +36,17 @@ pub struct Igd {
     questions: UnixStream,
 }
 
+/// What has come of asking a gateway, or of giving back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// This external endpoint leads to the port.
+    Mapped(SocketAddrV4),
+    /// There is no such gateway, or it refuses.
+    Nothing,
+    /// The gateway has the port no more, by whatever protocol it had been mapped.
+    GivenBack,
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     is_busy: bool,
@@ -87,11 +98,15 @@ impl Igd {
         })
     }
 
-    /// The external endpoint, or none, once the gateway was asked; nothing before.
-    pub fn answer(&mut self) -> Option<Option<SocketAddrV4>> {
+    /// What has come of it, once something has.
+    pub fn answer(&mut self) -> Option<Outcome> {
         self.answers.read_exact(&mut [0]).ok()?;
         let shared = lock(&self.shared);
-        (!shared.is_over).then_some(shared.external)
+        Some(match shared.external {
+            _ if shared.is_over => Outcome::GivenBack,
+            Some(external) => Outcome::Mapped(external),
+            None => Outcome::Nothing,
+        })
     }
 
     /// Gives the port back; what is under way is undone when it is done.
@@ -161,18 +176,23 @@ impl Job {
     /// The mapping, or nothing where anything fails: then the client goes on without.
     fn run(&self) -> Option<(Service, SocketAddrV4)> {
         let service = self.discover().ok().flatten()?;
+        let external = self.map(&service)?;
+        Some((service, external))
+    }
+
+    fn map(&self, service: &Service) -> Option<SocketAddrV4> {
         let earlier = self.remembered().filter(|port| *port != self.port);
         if let Some(port) = earlier {
-            let _ = act(&service, "DeletePortMapping", &message::delete_port_mapping(port));
+            let _ = act(service, "DeletePortMapping", &message::delete_port_mapping(port));
         }
         let arguments = message::add_port_mapping(self.local, self.port);
-        act(&service, "AddPortMapping", &arguments).ok()?;
+        act(service, "AddPortMapping", &arguments).ok()?;
         self.remember();
-        let external = act(&service, "GetExternalIPAddress", &[]).ok();
+        let external = act(service, "GetExternalIPAddress", &[]).ok();
         match external.as_deref().and_then(message::external_address) {
-            Some(address) => Some((service, SocketAddrV4::new(address, self.port))),
+            Some(address) => Some(SocketAddrV4::new(address, self.port)),
             None => {
-                self.delete(&service);
+                self.delete(service);
                 None
             }
         }
@@ -253,3 +273,103 @@ const SEARCH_TIME: Duration = Duration::from_secs(3);
 
 /// The end of a program waits for no more.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    const PORT: u16 = 3545;
+
+    /// A gateway that answers `answers` in turn, and what it was asked.
+    fn scripted(
+        answers: &'static [(u16, &'static str)],
+    ) -> (Service, thread::JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let host = match listener.local_addr().unwrap() {
+            SocketAddr::V4(host) => host,
+            SocketAddr::V6(_) => panic!("an IPv4 socket"),
+        };
+        let kind = "urn:schemas-upnp-org:service:WANIPConnection:1";
+        let service = Service { kind, control: Url { host, path: "/control".to_owned() } };
+        let asked = thread::spawn(move || {
+            let serve = |(status, body): &(u16, &str)| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let request = read_request(&mut stream);
+                let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", body.len());
+                stream.write_all((head + body).as_bytes()).unwrap();
+                let action = request.split('#').nth(1).and_then(|it| it.split('"').next());
+                let port =
+                    request.split("<NewExternalPort>").nth(1).and_then(|it| it.split('<').next());
+                format!("{} {}", action.unwrap_or_default(), port.unwrap_or_default())
+            };
+            answers.iter().map(serve).collect()
+        });
+        (service, asked)
+    }
+
+    fn read_request(stream: &mut impl Read) -> String {
+        let mut request = Vec::new();
+        let mut buffer = [0; 1_024];
+        while !request.ends_with(b"</s:Envelope>\r\n") {
+            let len = stream.read(&mut buffer).unwrap();
+            assert_ne!(len, 0, "cut short");
+            request.extend_from_slice(&buffer[..len]);
+        }
+        String::from_utf8(request).unwrap()
+    }
+
+    /// A job with a file of its own, which remembers `port`.
+    fn job(name: &str, port: Option<u16>) -> (Job, PathBuf) {
+        let state = std::env::temp_dir().join(format!("igd-{}-{name}", std::process::id()));
+        let _ = fs::remove_file(&state);
+        if let Some(port) = port {
+            fs::write(&state, port.to_string()).unwrap();
+        }
+        let (gateway, local) = (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST);
+        (Job { gateway, local, port: PORT, state: Some(state.clone()) }, state)
+    }
+
+    const ADDRESS: &str = "<NewExternalIPAddress>203.0.113.1</NewExternalIPAddress>";
+
+    //= X-UPNP-01: an earlier mapping is deleted before the new one is made
+    //= X-UPNP-11: the port is remembered
+    #[test]
+    fn an_earlier_port_is_given_back_first() {
+        let (job, state) = job("earlier", Some(1234));
+        let (service, asked) = scripted(&[(200, ""), (200, ""), (200, ADDRESS)]);
+        let external = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), PORT);
+        assert_eq!(job.map(&service), Some(external));
+        let expected = ["DeletePortMapping 1234", "AddPortMapping 3545", "GetExternalIPAddress "];
+        assert_eq!(asked.join().unwrap(), expected);
+        assert_eq!(fs::read_to_string(&state).unwrap(), "3545\n");
+        fs::remove_file(state).unwrap();
+    }
+
+    //= X-UPNP-04: without an external address the mapping is deleted
+    #[test]
+    fn a_mapping_without_an_address_is_given_back() {
+        let refused: &[_] = &[(200, ""), (500, "<errorCode>501</errorCode>"), (200, "")];
+        let empty: &[_] = &[(200, ""), (200, ""), (200, "")];
+        for answers in [refused, empty] {
+            let (job, state) = job("address", None);
+            let (service, asked) = scripted(answers);
+            assert_eq!(job.map(&service), None);
+            let expected =
+                ["AddPortMapping 3545", "GetExternalIPAddress ", "DeletePortMapping 3545"];
+            assert_eq!(asked.join().unwrap(), expected);
+            assert!(!state.exists());
+        }
+    }
+
+    //= X-UPNP-03: a refusal is the end of it, and nothing is remembered
+    #[test]
+    fn a_conflict_is_left_alone() {
+        let (job, state) = job("conflict", None);
+        let (service, asked) = scripted(&[(500, "<errorCode>718</errorCode>")]);
+        assert_eq!(job.map(&service), None);
+        assert_eq!(asked.join().unwrap(), ["AddPortMapping 3545"]);
+        assert!(!state.exists());
+    }
+}

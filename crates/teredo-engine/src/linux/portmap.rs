@@ -12,7 +12,7 @@ use teredo_proto::portmap::{Config, Event, Failure, PortMapper, Protocol, TRANSM
 use teredo_wire::pcp;
 
 use super::{BootClock, seed};
-use crate::igd::Igd;
+use crate::igd::{Igd, Outcome};
 use crate::io::Clock;
 use crate::network::{default_gateway, ipv4_source_towards};
 
@@ -94,6 +94,9 @@ impl PortMapping {
     pub fn look(&mut self, now: Instant) {
         let Some(gateway) = default_gateway().filter(|_| self.is_wanted) else { return };
         let Some(local) = ipv4_source_towards(gateway) else { return };
+        if self.igd_external.is_some() && self.ends == Some((gateway, local)) {
+            return;
+        }
         if self.ends.replace((gateway, local)) != Some((gateway, local)) {
             self.stop_igd();
             self.igd_at = Some(now + IGD_PATIENCE);
@@ -126,8 +129,8 @@ impl PortMapping {
                 }
             }
         }
-        while let Some(external) = self.igd.answer() {
-            self.take_igd(external);
+        while let Some(outcome) = self.igd.answer() {
+            self.take_igd(now, outcome);
         }
         self.settle(now);
     }
@@ -198,15 +201,33 @@ impl PortMapping {
         }
     }
 
-    fn take_igd(&mut self, external: Option<SocketAddrV4>) {
+    fn take_igd(&mut self, now: Instant, outcome: Outcome) {
+        let external = match outcome {
+            Outcome::Mapped(external) => Some(external),
+            Outcome::Nothing => None,
+            Outcome::GivenBack => {
+                // On many a gateway all protocols have one table.
+                if let Some(mapper) = self.mapper.as_mut().filter(|_| self.is_wanted) {
+                    mapper.renew(now);
+                }
+                return;
+            }
+        };
         if !self.is_wanted || self.igd_external == external {
             return;
         }
         self.igd_external = external;
         self.events.push_back(match external {
-            Some(external) => Event::Mapped(external),
+            Some(external) => {
+                // For the same reason nothing else is asked for, or given back, any more.
+                self.mapper = None;
+                Event::Mapped(external)
+            }
             None => Event::Unmapped(Failure::NoAnswer),
         });
+        if external.is_none() {
+            self.look(now);
+        }
     }
 
     fn stop_igd(&mut self) {
@@ -259,10 +280,12 @@ impl Drop for PortMapping {
     }
 }
 
-/// How long a gateway has to answer in PCP or NAT-PMP before it is asked by UPnP too.
-const IGD_PATIENCE: Duration = Duration::from_secs(10);
-/// How often a gateway is asked by UPnP.
-const IGD_INTERVAL: Duration = Duration::from_secs(600);
+/// How long a gateway has to answer in PCP before it is asked by UPnP too: on the link it takes
+/// milliseconds.
+const IGD_PATIENCE: Duration = Duration::from_secs(1);
+/// How often a gateway is asked by UPnP: not so often that a network without one has to hear it all
+/// the time.
+const IGD_INTERVAL: Duration = Duration::from_secs(1_200);
 
 /// A flood cannot keep the caller.
 const DATAGRAMS_PER_TURN_MAX: usize = 16;

@@ -207,6 +207,14 @@ impl PortMapper {
         self.leases.is_empty() && self.outbox.is_empty()
     }
 
+    /// Asks again for what it has: something may have taken it away.
+    pub fn renew(&mut self, now: Instant) {
+        for lease in self.leases.iter_mut().filter(|lease| !lease.leaving) {
+            lease.recreate(now);
+        }
+        self.handle_timeout(now);
+    }
+
     /// Takes another gateway or address. What the old one gave is out of reach: it is forgotten,
     /// and if the mapper was started, asked for anew.
     pub fn set_network(&mut self, now: Instant, gateway: Ipv4Addr, local: Ipv4Addr) {
