@@ -15,7 +15,7 @@ use teredo_sys::udp::{RecvBatch, SendBatch, UdpSocket};
 use teredo_wire::icmpv6::{Icmpv6, ROUTER_ADVERTISEMENT, write_router_solicitation};
 use teredo_wire::{Authentication, Datagram, Writer};
 
-/// The first address of the sources; the bench routes this /14 (1,024 /24s) to us.
+/// The first address of the sources, 1,024 /24s in the range that the bench routes to us.
 const SOURCES: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
 const SUBNETS: u32 = 1024;
 const HOSTS_PER_SUBNET: u32 = 4;

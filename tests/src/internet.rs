@@ -25,9 +25,11 @@ pub const INTERNET: &str = "203.0.113.0/24";
 /// The native IPv6 host.
 pub const HOST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 6, 1, 0, 0, 0, 2);
 
-/// Where a flood of solicitations comes from: 1,024 /24s behind carriers' NATs. Unlike
-/// documentation ranges, this one is large enough, and Miredo's server answers it.
-pub const SOURCES: &str = "100.64.0.0/14";
+/// Where floods come from: the range of carriers' NATs. Unlike documentation ranges, this one is
+/// large enough, and Miredo's server answers it.
+pub const SOURCES: &str = "100.64.0.0/10";
+/// The host that has all of them.
+const CROWD: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);
 
 /// What the kernel's NAT does; the keys of RFC 6081 section 3 in short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,13 +99,32 @@ impl Internet {
     ///
     /// If `ip` fails.
     pub fn crowd(&self) -> Result<Namespace> {
-        let crowd = Namespace::new("crowd")?;
-        link((&self.bridge, "crowd"), (&crowd, "eth0"))?;
-        self.bridge.ip("link set crowd master br4")?;
-        crowd
-            .ip(&format!("addr add 203.0.113.50/24 dev eth0\nroute add local {SOURCES} dev lo"))?;
-        self.server.ip(&format!("route add {SOURCES} via 203.0.113.50"))?;
+        let crowd = self.host_at("crowd", CROWD)?;
+        crowd.ip(&format!("route add local {SOURCES} dev lo"))?;
+        Self::lead_to_crowd(&self.server)?;
         Ok(crowd)
+    }
+
+    /// Shows a host the way to the [`crowd`](Self::crowd).
+    ///
+    /// # Errors
+    ///
+    /// If `ip` fails.
+    pub fn lead_to_crowd(host: &Namespace) -> Result<()> {
+        host.ip(&format!("route add {SOURCES} via {CROWD}"))
+    }
+
+    /// Another host on the bridge, without a NAT before it.
+    ///
+    /// # Errors
+    ///
+    /// If `ip` fails.
+    pub fn host_at(&self, name: &str, address: Ipv4Addr) -> Result<Namespace> {
+        let host = Namespace::new(name)?;
+        link((&self.bridge, name), (&host, "eth0"))?;
+        self.bridge.ip(&format!("link set {name} master br4"))?;
+        host.ip(&format!("addr add {address}/24 dev eth0"))?;
+        Ok(host)
     }
 
     fn backbone(&self) -> Result<()> {

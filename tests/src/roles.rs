@@ -137,7 +137,8 @@ pub fn our_client(internet: &Internet, number: usize, program: &PathBuf) -> Comm
     command
 }
 
-fn ours(internet: &Internet, host: &Namespace, program: &PathBuf, role: &str) -> Command {
+/// The command line of one of our roles in a host, as far as it is the same for all.
+pub fn ours(internet: &Internet, host: &Namespace, program: &PathBuf, role: &str) -> Command {
     let mut command = host.command(program);
     command.args([role, "--allow-ipv4", INTERNET, "--json"]);
     command.env("TEREDO_RUNTIME_DIR", internet.directory().join(host.name()));

@@ -164,8 +164,8 @@ fn status(internet: &Internet) -> Result<Value> {
 /// The last fact of this kind that a role told.
 fn fact(role: &Process, event: &str) -> Option<Value> {
     let stdout = role.stdout();
-    let facts = stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    facts.filter(|fact| fact["event"] == event).next_back()
+    let mut facts = stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    facts.rfind(|fact| fact["event"] == event)
 }
 
 fn port_of(client: &Process) -> Result<u16> {

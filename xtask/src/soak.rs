@@ -1,6 +1,7 @@
 //! Long runs, by name. Continuous integration runs a twentieth of each.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -39,7 +40,7 @@ struct Soak {
     run: fn(u32, u64) -> Result<()>,
 }
 
-const SOAKS: [Soak; 4] = [
+const SOAKS: [Soak; 5] = [
     Soak {
         name: "sim",
         runs: 100_000,
@@ -63,6 +64,12 @@ const SOAKS: [Soak; 4] = [
         runs: 1000,
         what: "daemons killed and started again: 50 registered processes end with the last port",
         run: |runs, _seed| api("restarts", runs),
+    },
+    Soak {
+        name: "firewall",
+        runs: 1_000,
+        what: "changes of the port, 10 ms apart: the firewall keeps none that was given up; as root",
+        run: firewall,
     },
 ];
 
@@ -117,6 +124,17 @@ fn lab(runs: u32, _seed: u64) -> Result<()> {
     if report.failed > 0 {
         bail!("{} of {runs} labs failed or lost a ping", report.failed);
     }
+    Ok(())
+}
+
+fn firewall(runs: u32, _seed: u64) -> Result<()> {
+    let program = teredo_tests::program::release()?;
+    let changes = u16::try_from(runs).context("there are not so many ports")?;
+    let chase = teredo_tests::firewall::chase(&program, changes)?;
+    let ms = |time: Duration| time.as_secs_f64() * 1_000.0;
+    println!("{} of {changes} ports were in the set, the last one to the end", chase.seen);
+    println!("after it was given up one stayed for at most {:.1} ms", ms(chase.stay_max));
+    println!("the longest transaction took {:.1} ms", ms(chase.run_max));
     Ok(())
 }
 

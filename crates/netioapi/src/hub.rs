@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use teredo_control::{Event, RuntimeDir, Snapshot, Subscription};
 use teredo_sys::epoll::{Events, Interest, Poller};
+use teredo_sys::fork::Private;
 use teredo_sys::netlink::{Monitor, Netlink};
 use teredo_sys::page::NetworkNamespace;
 use teredo_sys::signal;
@@ -79,7 +80,7 @@ pub(crate) struct Hub {
     /// The daemon has said something, or is known to be absent.
     heard: Condvar,
     /// Ends the thread.
-    stop: UnixStream,
+    stop: Private<UnixStream>,
 }
 
 /// What there is to know in a network namespace.
@@ -93,7 +94,7 @@ pub(crate) struct World {
 
 struct State {
     world: World,
-    netlink: Netlink,
+    netlink: Private<Netlink>,
     /// Whether it is known if there is a daemon.
     has_heard: bool,
     /// Nothing while there is no daemon.
@@ -120,12 +121,13 @@ impl Hub {
     /// The thread belongs to the network namespace of the calling one.
     fn start(namespace: NetworkNamespace) -> Result<Arc<Self>, Error> {
         let (stop, stopped) = UnixStream::pair()?;
+        let (stop, stopped) = (Private::new(stop)?, Private::new(stopped)?);
         // Before the first look, so that nothing is missed in between.
-        let monitor = Monitor::open_without_routes()?;
-        let mut netlink = Netlink::open()?;
+        let monitor = Private::new(Monitor::open_without_routes()?)?;
+        let mut netlink = Private::new(Netlink::open()?)?;
         let host = Host::read_with(&mut netlink)?;
         let subscription = Subscription::new(RuntimeDir::from_environment())?;
-        let poller = Poller::new()?;
+        let poller = Private::new(Poller::new()?)?;
         poller.add(&stopped, STOPPED, Interest::Read)?;
         poller.add(&monitor, HOST, Interest::Read)?;
         poller.add(&subscription, DAEMON, Interest::Read)?;
@@ -146,7 +148,7 @@ impl Hub {
 
     fn stop(&self) {
         // It fails only if the thread has ended.
-        let _ = (&self.stop).write(&[0]);
+        let _ = (&*self.stop).write(&[0]);
     }
 
     fn attach(&self, registration: &Arc<Registration>, begin: impl FnOnce(&World, &mut Inbox)) {
@@ -252,10 +254,10 @@ impl State {
 /// The thread that reads for a network namespace, from inside.
 struct Reader {
     hub: Arc<Hub>,
-    poller: Poller,
-    monitor: Monitor,
+    poller: Private<Poller>,
+    monitor: Private<Monitor>,
     subscription: Subscription,
-    stopped: UnixStream,
+    stopped: Private<UnixStream>,
 }
 
 impl Reader {

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketType, recv, send};
+use teredo_sys::fork::Private;
 
 use crate::RuntimeDir;
 use crate::connect::{ConnectError, Patience, connect};
@@ -13,7 +14,7 @@ use crate::varlink::Frames;
 /// A connection, and what has come in over it.
 #[derive(Debug)]
 pub(crate) struct Link {
-    socket: OwnedFd,
+    socket: Private<OwnedFd>,
     pub(crate) frames: Frames,
 }
 
@@ -21,6 +22,7 @@ impl Link {
     /// Connects. May wait only for that.
     pub(crate) fn open(directory: &RuntimeDir, patience: Patience) -> Result<Self, ConnectError> {
         let socket = connect(directory, &directory.control_socket(), SocketType::STREAM, patience)?;
+        let socket = Private::new(socket).map_err(ConnectError::System)?;
         Ok(Self { socket, frames: Frames::default() })
     }
 

@@ -54,6 +54,9 @@ pub struct Snapshot {
     /// The UDP port in use, in host byte order: what `GetTeredoPort` reports. None unless the
     /// client (or the host-specific relay) holds its socket.
     pub port: Option<NonZeroU16>,
+    /// Whether the server asks for a new key for this client, whose old one still serves; none
+    /// without a key.
+    pub key_renewal: Option<bool>,
 }
 
 /// A snapshot and where it stands in the daemon's life.

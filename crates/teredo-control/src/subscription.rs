@@ -10,6 +10,7 @@ use rustix::time::{
     timerfd_settime,
 };
 use teredo_sys::epoll::{Events, Interest, Poller};
+use teredo_sys::fork::Private;
 
 use crate::RuntimeDir;
 use crate::connect::Patience;
@@ -25,9 +26,9 @@ use crate::varlink::{Reply, Request};
 pub struct Subscription {
     directory: RuntimeDir,
     /// What [`AsFd`] shows: becomes readable by the connection and by the timer.
-    poller: Poller,
+    poller: Private<Poller>,
     /// When to look for a daemon again.
-    timer: OwnedFd,
+    timer: Private<OwnedFd>,
     link: Option<Link>,
     pause: Duration,
     told: Told,
@@ -40,8 +41,8 @@ impl Subscription {
     /// When the system is out of descriptors or memory.
     pub fn new(directory: RuntimeDir) -> io::Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        let poller = Poller::new()?;
+        let timer = Private::new(timerfd_create(TimerfdClockId::Monotonic, flags)?)?;
+        let poller = Private::new(Poller::new()?)?;
         poller.add(&timer, TIMER, Interest::Read)?;
         let (pause, told) = (PAUSE_MIN, Told::Nothing);
         let subscription = Self { directory, poller, timer, link: None, pause, told };

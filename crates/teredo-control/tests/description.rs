@@ -149,6 +149,7 @@ fn full() -> Snapshot {
         interface_name: Some("teredo".to_owned()),
         interface_index: "7".parse().ok(),
         port: "51234".parse().ok(),
+        key_renewal: Some(true),
     }
 }
 

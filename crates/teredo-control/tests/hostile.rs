@@ -3,24 +3,21 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::io::{IoSlice, Write};
-use std::mem::MaybeUninit;
+use std::io::Write;
 use std::num::NonZeroU16;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType, accept, bind, listen, sendmsg, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
 };
 use teredo_control::server::{Config, Server};
-use teredo_control::testing::{TestDir, snapshot};
+use teredo_control::testing::{Impostor, TestDir, listening, snapshot};
 use teredo_control::{Client, Error, Event, NotReady, PortReader, RuntimeDir, State, Subscription};
 use teredo_sys::ns::NetNamespace;
 use teredo_sys::page::OwnedPage;
@@ -162,11 +159,10 @@ fn pages_that_are_none() {
         Some(fs::File::open("/dev/zero").unwrap().into()),
     ];
     for page in pages {
-        let directory = TestDir::new().unwrap();
-        let port = with_page_server(&directory, page.as_ref().map(AsFd::as_fd), |reader| {
-            reader.port().unwrap_err()
-        });
-        assert_eq!(port, NotReady::Invalid, "{page:?}");
+        let (directory, shown) = (TestDir::new().unwrap(), format!("{page:?}"));
+        let _impostor = Impostor::pages(directory.runtime(), Vec::from_iter(page)).unwrap();
+        let reader = PortReader::at(directory.runtime().clone());
+        assert_eq!(reader.port(), Err(NotReady::Invalid), "{shown}");
     }
 }
 
@@ -176,8 +172,9 @@ fn pages_whose_owner_is_gone() {
     let fd = page.as_fd().try_clone_to_owned().unwrap();
     drop(page);
     let directory = TestDir::new().unwrap();
-    let port = with_page_server(&directory, Some(fd.as_fd()), |reader| reader.port());
-    assert_eq!(port, Err(NotReady::NotRunning));
+    let _impostor = Impostor::pages(directory.runtime(), vec![fd]).unwrap();
+    let reader = PortReader::at(directory.runtime().clone());
+    assert_eq!(reader.port(), Err(NotReady::NotRunning));
 }
 
 #[test]
@@ -185,16 +182,16 @@ fn many_descriptors_at_once_are_not_kept() {
     let page = OwnedPage::create().unwrap();
     page.publish(1);
     let directory = TestDir::new().unwrap();
-    let many = [page.as_fd(); 200];
-    with_page_servers(&directory, &many, |reader| {
-        let before = open_descriptors();
-        for _ in 0..10 {
-            assert_eq!(reader.port(), Ok(NonZeroU16::MIN));
-            assert_eq!(PortReader::at(directory.runtime().clone()).port(), Ok(NonZeroU16::MIN));
-        }
-        // Other tests run at the same time.
-        assert!(open_descriptors() < before + 150);
-    });
+    let many = (0..200).map(|_| page.as_fd().try_clone_to_owned().unwrap());
+    let _impostor = Impostor::pages(directory.runtime(), many.collect()).unwrap();
+    let reader = PortReader::at(directory.runtime().clone());
+    let before = open_descriptors();
+    for _ in 0..10 {
+        assert_eq!(reader.port(), Ok(NonZeroU16::MIN));
+        assert_eq!(PortReader::at(directory.runtime().clone()).port(), Ok(NonZeroU16::MIN));
+    }
+    // Other tests run at the same time.
+    assert!(open_descriptors() < before + 150);
 }
 
 #[test]
@@ -208,20 +205,10 @@ fn replies_that_are_none() {
     ];
     for reply in replies {
         let directory = TestDir::new().unwrap();
-        let listener = UnixListener::bind(directory.runtime().control_socket()).unwrap();
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                for _ in 0..2 {
-                    let (mut socket, _) = listener.accept().unwrap();
-                    scope.spawn(move || {
-                        let _ = socket.write_all(reply);
-                    });
-                }
-            });
-            let (port, error) = ask(directory.runtime());
-            assert_eq!(port, NotReady::NotRunning);
-            assert!(matches!(error, Error::Invalid | Error::Call(_) | Error::Closed), "{error:?}");
-        });
+        let _impostor = Impostor::control(directory.runtime(), reply.to_vec()).unwrap();
+        let (port, error) = ask(directory.runtime());
+        assert_eq!(port, NotReady::NotRunning);
+        assert!(matches!(error, Error::Invalid | Error::Call(_)), "{error:?}");
     }
 }
 
@@ -311,48 +298,7 @@ fn serve(directory: &TestDir) -> Server {
 }
 
 fn seqpacket(path: &Path) -> OwnedFd {
-    let kind = SocketType::SEQPACKET;
-    let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
-    bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
-    listen(&socket, 100).unwrap();
-    socket
-}
-
-/// Serves one page, or a message without.
-fn with_page_server<T>(
-    directory: &TestDir,
-    page: Option<BorrowedFd<'_>>,
-    body: impl FnOnce(&PortReader) -> T,
-) -> T {
-    with_page_servers(directory, page.as_slice(), body)
-}
-
-/// Serves any number of descriptors, at every request.
-fn with_page_servers<T>(
-    directory: &TestDir,
-    pages: &[BorrowedFd<'_>],
-    body: impl FnOnce(&PortReader) -> T,
-) -> T {
-    let socket = seqpacket(&directory.runtime().page_socket());
-    let (stop, stopped) = mpsc::channel::<()>();
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            while let Ok(client) = accept(&socket) {
-                if stopped.try_recv() == Err(mpsc::TryRecvError::Disconnected) {
-                    return;
-                }
-                let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(200))];
-                let mut control = SendAncillaryBuffer::new(&mut space);
-                assert!(pages.is_empty() || control.push(SendAncillaryMessage::ScmRights(pages)));
-                let bytes = [IoSlice::new(b"x")];
-                let _ = sendmsg(&client, &bytes, &mut control, SendFlags::NOSIGNAL);
-            }
-        });
-        let result = body(&PortReader::at(directory.runtime().clone()));
-        drop(stop);
-        let _ = PortReader::at(directory.runtime().clone()).port();
-        result
-    })
+    listening(path, SocketType::SEQPACKET).unwrap()
 }
 
 /// On a thread that is another user from then on.

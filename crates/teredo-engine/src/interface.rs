@@ -33,6 +33,8 @@ pub struct Tunnel {
     mtu: u16,
     address: Option<Ipv6Addr>,
     is_deprecated: bool,
+    /// That of [`set_teredo_route`](Self::set_teredo_route), and its source.
+    relay_route: Option<Option<Ipv6Addr>>,
     has_routes: bool,
 }
 
@@ -55,6 +57,7 @@ impl Tunnel {
             mtu: INTERFACE_MTU_DEFAULT,
             address: None,
             is_deprecated: false,
+            relay_route: None,
             has_routes: false,
         };
         tunnel.enable_ipv6()?;
@@ -110,35 +113,54 @@ impl Tunnel {
     /// Sets again what somebody else has taken away, as setting the interface down does, and says
     /// whether anything was missing.
     pub fn restore(&mut self) -> io::Result<bool> {
-        let Some(address) = self.address else { return Ok(false) };
-        let index = self.index;
-        let entries = self.netlink.addresses()?;
-        let has_address =
-            entries.iter().any(|entry| entry.index == index && entry.address == address);
-        if has_address && self.own_routes()?.len() == CLIENT_ROUTES {
+        let routes = match (self.address, self.relay_route) {
+            (Some(_), _) => CLIENT_ROUTES,
+            (None, Some(_)) => RELAY_ROUTES,
+            (None, None) => return Ok(false),
+        };
+        if self.has_address()? && self.own_routes()?.len() == routes {
             return Ok(false);
         }
         self.purge()?;
         self.has_routes = false;
-        self.netlink.set_link_up(index)?;
+        self.netlink.set_link_up(self.index)?;
         let is_deprecated = self.is_deprecated;
-        self.set_address(Some((address, self.mtu)))?;
+        if let Some(address) = self.address {
+            self.set_address(Some((address, self.mtu)))?;
+        }
         if is_deprecated {
             self.deprecate_address()?;
         }
+        if let Some(source) = self.relay_route {
+            self.set_teredo_route(source)?;
+        }
         Ok(true)
+    }
+
+    /// Whether the interface has the address that it should have, if any.
+    fn has_address(&mut self) -> io::Result<bool> {
+        let Some(address) = self.address else { return Ok(true) };
+        let entries = self.netlink.addresses()?;
+        Ok(entries.iter().any(|entry| entry.index == self.index && entry.address == address))
     }
 
     /// Leads all of Teredo into the tunnel, for a relay. Packets of this host get the source
     /// `source`, or one the kernel chooses.
     pub fn set_teredo_route(&mut self, source: Option<Ipv6Addr>) -> io::Result<()> {
+        if self.has_routes && self.relay_route == Some(source) {
+            return Ok(());
+        }
+        // Somebody may have taken it down while there was no route to be missed.
+        self.netlink.set_link_up(self.index)?;
         self.set_route(&self.teredo_route(source))?;
+        self.relay_route = Some(source);
         self.has_routes = true;
         Ok(())
     }
 
     /// Takes away the route of [`set_teredo_route`](Self::set_teredo_route).
     pub fn clear_teredo_route(&mut self) {
+        self.relay_route = None;
         if std::mem::take(&mut self.has_routes) {
             let route = self.teredo_route(None);
             self.delete_route(&route);
@@ -243,3 +265,5 @@ impl Tunnel {
 
 /// Those of [`Tunnel::set_address`]: to all of Teredo, and to everywhere.
 const CLIENT_ROUTES: usize = 2;
+/// That of [`Tunnel::set_teredo_route`].
+const RELAY_ROUTES: usize = 1;

@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod filter;
+pub mod keys;
 pub mod portmap;
 pub mod random;
 pub mod reason;

@@ -1,4 +1,4 @@
-//! Token buckets: one, or one for each of very many keys.
+//! Token buckets: one, one for each of very many keys, or several levels of these.
 
 use core::fmt;
 
@@ -28,6 +28,10 @@ impl TokenBucket {
         Self { pace: Pace::new(rate), level: Level::default() }
     }
 
+    fn has(&self, now: Instant) -> bool {
+        self.level.next(self.pace, now).is_some()
+    }
+
     /// Takes a token, if there is one.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
         self.level.take(self.pace, now)
@@ -55,12 +59,21 @@ impl BucketSketch {
         Self { pace: Pace::new(rate), hash_key, rows: [row(), row()] }
     }
 
-    /// Takes a token of `key`, if there is one.
-    pub(crate) fn take(&mut self, now: Instant, key: u32) -> bool {
+    /// The cell of `key` in each row.
+    fn cells(&self, key: u64) -> [usize; 2] {
         let hash = self.hash_key.hash(&key.to_be_bytes());
+        let len = self.rows[0].len() as u64;
+        [hash as u64, (hash >> 64) as u64].map(|position| (position % len) as usize)
+    }
+
+    fn has_at(&self, now: Instant, cells: [usize; 2]) -> bool {
+        let mut levels = self.rows.iter().zip(cells).map(|(row, cell)| row[cell]);
+        levels.any(|level| level.next(self.pace, now).is_some())
+    }
+
+    fn take_at(&mut self, now: Instant, cells: [usize; 2]) -> bool {
         let mut granted = false;
-        for (row, position) in self.rows.iter_mut().zip([hash as u64, (hash >> 64) as u64]) {
-            let cell = (position % row.len() as u64) as usize;
+        for (row, cell) in self.rows.iter_mut().zip(cells) {
             granted |= row[cell].take(self.pace, now);
         }
         granted
@@ -76,6 +89,54 @@ impl fmt::Debug for BucketSketch {
             map.entries(row.iter().enumerate().filter(|(_, level)| level.0 != 0));
         }
         map.finish()
+    }
+}
+
+/// The share that each group of keys may have of something, at `N` levels, and how much there is
+/// for everybody.
+///
+/// A token is taken at every level or at none. So who is refused uses up nobody's share, and cells
+/// are charged no faster than tokens are given, however many keys somebody makes up.
+#[derive(Clone, Debug)]
+pub(crate) struct Shares<const N: usize> {
+    groups: [BucketSketch; N],
+    all: TokenBucket,
+}
+
+/// What is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exhausted {
+    /// The share of one of the asker's groups.
+    Share,
+    /// What there is for everybody.
+    All,
+}
+
+impl<const N: usize> Shares<N> {
+    pub(crate) fn new(groups: [BucketSketch; N], total: Rate) -> Self {
+        Self { groups, all: TokenBucket::new(total.per_s, total.burst) }
+    }
+
+    /// Takes a token for somebody with this key at each level.
+    ///
+    /// # Errors
+    /// What is used up; nothing is taken then.
+    pub(crate) fn take(&mut self, now: Instant, keys: [u64; N]) -> Result<(), Exhausted> {
+        let mut cells = [[0; 2]; N];
+        for ((cells, group), key) in cells.iter_mut().zip(&self.groups).zip(keys) {
+            *cells = group.cells(key);
+            if !group.has_at(now, *cells) {
+                return Err(Exhausted::Share);
+            }
+        }
+        if !self.all.has(now) {
+            return Err(Exhausted::All);
+        }
+        for (group, cells) in self.groups.iter_mut().zip(cells) {
+            group.take_at(now, cells);
+        }
+        self.all.take(now);
+        Ok(())
     }
 }
 
@@ -101,13 +162,16 @@ struct Level(u64);
 
 impl Level {
     fn take(&mut self, pace: Pace, now: Instant) -> bool {
+        let next = self.next(pace, now);
+        *self = next.unwrap_or(*self);
+        next.is_some()
+    }
+
+    /// The level without a token, if there is one.
+    fn next(self, pace: Pace, now: Instant) -> Option<Self> {
         let now = now.as_nanos();
         let next = self.0.max(now).saturating_add(pace.interval_ns);
-        let granted = next - now <= pace.tolerance_ns;
-        if granted {
-            self.0 = next;
-        }
-        granted
+        (next - now <= pace.tolerance_ns).then_some(Self(next))
     }
 }
 
@@ -143,9 +207,9 @@ mod tests {
         let mut granted = [0; 64];
         for tenth in 0..100 {
             let now = START + Duration::from_millis(100) * tenth;
-            for round in 0..640 {
+            for round in 0..640_u32 {
                 let key = (round * 7 + tenth) % 64;
-                granted[key as usize] += usize::from(sketch.take(now, key));
+                granted[key as usize] += usize::from(take(&mut sketch, now, key));
             }
         }
         assert!(granted.iter().all(|&count| count <= 3 + 99), "{granted:?}");
@@ -155,10 +219,44 @@ mod tests {
     fn a_thousand_keys_at_their_limit_leave_almost_all_others_alone() {
         let rate = Rate { per_s: 1, burst: 4 };
         let mut sketch = BucketSketch::new(rate, 16_384, Key::new([7; 32], b"test"));
-        for key in 0..1000 {
-            assert!((0..5).filter(|_| sketch.take(START, key)).count() <= 4);
+        for key in 0..1000_u32 {
+            assert!((0..5).filter(|_| take(&mut sketch, START, key)).count() <= 4);
         }
-        let refused = (1000..11_000).filter(|&key| !sketch.take(START, key)).count();
+        let refused = (1000..11_000_u32).filter(|&key| !take(&mut sketch, START, key)).count();
         assert!(refused < 100, "{refused} of 10,000 others were refused");
+    }
+
+    fn take(sketch: &mut BucketSketch, now: Instant, key: u32) -> bool {
+        sketch.take_at(now, sketch.cells(key.into()))
+    }
+
+    fn shares(total: Rate) -> Shares<2> {
+        let group = |per_s, purpose| {
+            BucketSketch::new(Rate { per_s, burst: per_s }, 1024, Key::new([7; 32], purpose))
+        };
+        Shares::new([group(4, b"narrow"), group(16, b"wide")], total)
+    }
+
+    #[test]
+    fn whoever_is_refused_at_one_level_uses_up_no_other() {
+        let mut shares = shares(Rate { per_s: 20, burst: 20 });
+        let mut taken = |keys| (0..99).filter(|_| shares.take(START, keys).is_ok()).count();
+        assert_eq!(taken([1, 0]), 4);
+        assert_eq!(taken([2, 0]), 4, "the first one's refusals cost its neighbours nothing");
+        assert_eq!((3..99).map(|narrow| taken([narrow, 0])).sum::<usize>(), 16 - 8);
+        assert_eq!(taken([99, 0]), 0);
+        assert_eq!(taken([99, 1]), 4, "refused as one of group 0 only");
+        assert_eq!(shares.take(START, [98, 1]), Err(Exhausted::All));
+        assert_eq!(shares.take(START, [99, 1]), Err(Exhausted::Share));
+    }
+
+    #[test]
+    fn keys_that_are_made_up_leave_room_for_others() {
+        let mut shares = shares(Rate { per_s: 1000, burst: 1000 });
+        for key in 0..1_000_000 {
+            // All from one wide group, which is refused after its 16.
+            let _ = shares.take(START, [key, 0]);
+        }
+        assert!((0..200).all(|key| shares.take(START, [2_000_000 + key, 1 + key]).is_ok()));
     }
 }

@@ -99,6 +99,13 @@ drop_reasons! {
     RoutingHeader = "routing-header",
     /// More extension headers than are looked behind.
     ExtensionHeaders = "extension-headers",
+    /// A Router Advertisement without the authentication that the solicitation had, or a
+    /// solicitation without one to a private server.
+    MissingAuthentication = "missing-authentication",
+    /// No message authentication code where there is a key.
+    MissingMac = "missing-mac",
+    /// A message authentication code that is not that of the key, or is cut short.
+    WrongMac = "wrong-mac",
     /// An IPv6 source that no node has: unspecified, loopback, multicast.
     ImpossibleIpv6Source = "impossible-ipv6-source",
     /// ICMPv6 that is cut short or has a wrong checksum.
@@ -117,8 +124,8 @@ drop_reasons! {
     NeighborDiscovery = "neighbor-discovery",
     /// A Router Advertisement that answers nothing outstanding.
     UnsolicitedAdvertisement = "unsolicited-advertisement",
-    /// A Router Advertisement without the authentication that the solicitation had.
-    MissingAuthentication = "missing-authentication",
+    /// A Router Advertisement with another client identifier than ours.
+    WrongIdentifier = "wrong-identifier",
     /// A Router Advertisement with another nonce.
     WrongNonce = "wrong-nonce",
     /// A Router Advertisement whose confirmation byte refuses the client.
@@ -165,6 +172,10 @@ drop_reasons! {
     InvalidSolicitation = "invalid-solicitation",
     /// A Teredo source that does not embed the observed source.
     EndpointMismatch = "endpoint-mismatch",
+    /// A solicitation from a client that a private server has no key for.
+    UnknownIdentifier = "unknown-identifier",
+    /// From a client of another server to somebody else, which a private server does not pass on.
+    ForeignClient = "foreign-client",
     /// No acceptance rule of RFC 4380 section 5.3.1 fits.
     NotAccepted = "not-accepted",
     /// An IPv6 destination that is not global in scope.
@@ -175,7 +186,8 @@ drop_reasons! {
     TooLarge = "too-large",
     /// The hop limit is used up.
     HopLimit = "hop-limit",
-    /// Past the limit of answers; at a client, of peers that come by themselves.
+    /// Past a limit: at a server of what it does for others, at a client of peers that come by
+    /// themselves.
     RateLimit = "rate-limit",
     /// A solicitation to be answered from the other address, and there is none.
     NoSecondary = "no-secondary",

@@ -124,6 +124,9 @@ pub enum Event {
     AddressDeprecated,
     /// The client learned what kind of NAT it is behind.
     NatKindChanged(NatKind),
+    /// The server asks for a new key for the client (`true`), or no more (`false`). The old one
+    /// still serves.
+    KeyRenewal(bool),
     /// The server's name should be resolved again; the answer goes to the client.
     ServerLost,
     /// Packets to this peer now go directly.
@@ -179,8 +182,10 @@ pub enum OfflineReason {
     NoAnswer,
     /// The secondary server address did not answer, and `strict` asks for it.
     NoSecondaryAnswer,
-    /// The server refused: a confirmation byte other than 0 without a key.
+    /// The server refused: a confirmation byte other than 0 without proof that it knows the key.
     Refused,
+    /// The server answered without proof that it knows the client's key.
+    NoProof,
     /// The NAT maps each destination to another endpoint (RFC 4380 section 5.2.1).
     SymmetricNat,
 }
@@ -194,6 +199,7 @@ impl OfflineReason {
             Self::NoAnswer => "no-answer",
             Self::NoSecondaryAnswer => "no-secondary-answer",
             Self::Refused => "refused",
+            Self::NoProof => "no-proof",
             Self::SymmetricNat => "symmetric-nat",
         }
     }

@@ -16,6 +16,7 @@ pub mod caps;
 pub mod clock;
 pub mod epoll;
 mod error;
+pub mod fork;
 pub mod mount;
 pub mod netlink;
 pub mod ns;

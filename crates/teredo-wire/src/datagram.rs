@@ -20,6 +20,7 @@ pub struct Datagram<'a> {
     pub ipv6: Ipv6<'a>,
     /// Whatever follows the IPv6 packet, unparsed.
     pub trailer_bytes: &'a [u8],
+    payload: &'a [u8],
     packet_offset: usize,
 }
 
@@ -49,12 +50,20 @@ impl<'a> Datagram<'a> {
         }
         let packet_offset = payload.len() - rest.len();
         let (ipv6, trailer_bytes) = Ipv6::parse(rest)?;
-        Ok(Self { authentication, origin, ipv6, trailer_bytes, packet_offset })
+        Ok(Self { authentication, origin, ipv6, trailer_bytes, payload, packet_offset })
     }
 
     /// Where the IPv6 packet lies in the payload this was parsed from.
     pub fn packet_range(&self) -> Range<usize> {
         self.packet_offset..self.packet_offset + self.ipv6.bytes().len()
+    }
+
+    /// What the authentication value covers, if there is an authentication: nonce, confirmation
+    /// byte, origin indication as it stands there, IPv6 packet (RFC 4380 section 5.2.2).
+    /// Identifier, lengths and trailers are not covered.
+    pub fn authenticated_bytes(&self) -> Option<&'a [u8]> {
+        let start = self.authentication?.value_range().end;
+        self.payload.get(start..self.packet_range().end)
     }
 
     /// The trailers, in wire order up to the first malformed one.
@@ -100,6 +109,12 @@ impl<'a> Authentication<'a> {
         writer.put_u8(self.confirmation)
     }
 
+    /// Where the value lies in a datagram that begins with this.
+    fn value_range(&self) -> Range<usize> {
+        let start = 4 + self.client_id.len();
+        start..start + self.value.len()
+    }
+
     fn parse(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), Malformed> {
         let short = Malformed::TruncatedAuthentication;
         let (&[_, _, id_len, value_len], rest) = bytes.split_first_chunk().ok_or(short)?;
@@ -109,6 +124,18 @@ impl<'a> Authentication<'a> {
         let (&confirmation, rest) = rest.split_first().ok_or(short)?;
         Ok((Self { client_id, value, nonce, confirmation }, rest))
     }
+}
+
+/// The authentication value of a datagram that begins with an authentication and ends with its IPv6
+/// packet, to be filled in, and the bytes that it covers: those of
+/// [`Datagram::authenticated_bytes`].
+pub fn split_at_value(datagram: &mut [u8]) -> Option<(&mut [u8], &[u8])> {
+    let value = match *datagram {
+        [0, 1, ..] => Authentication::parse(datagram).ok()?.0.value_range(),
+        _ => return None,
+    };
+    let (before, covered) = datagram.split_at_mut_checked(value.end)?;
+    Some((before.get_mut(value.start..)?, covered))
 }
 
 /// Appends an origin indication: 8 bytes, port and address inverted.

@@ -31,6 +31,11 @@ impl<'a> Writer<'a> {
         &self.buffer[..self.len]
     }
 
+    /// The same, for what can only be filled in at the end.
+    pub fn written_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[..self.len]
+    }
+
     /// The next `count` bytes, to be filled in by the caller.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 mod common;
 
 use common::*;
-use teredo_wire::datagram::write_origin;
+use teredo_wire::datagram::{split_at_value, write_origin};
 use teredo_wire::ipv6::Header;
 use teredo_wire::{Authentication, Datagram, Malformed, NoSpace, Writer};
 
@@ -62,6 +62,44 @@ fn authentication() {
     for (client_id, value) in [(&too_long[..], &[][..]), (&[][..], &too_long[..])] {
         let it = Authentication { client_id, value, ..Authentication::nonce_only(NONCE) };
         assert_eq!(it.write(&mut Writer::new(&mut [0; 1000])), Err(NoSpace));
+    }
+}
+
+//= C-SEC-04: the value covers nonce, confirmation, origin and packet, and nothing else
+#[test]
+fn what_the_authentication_value_covers() {
+    let origin = written(|writer| write_origin(writer, endpoint("1.2.3.4:337")));
+    for (origin, trailers) in
+        [(&[][..], &[][..]), (&[], &trailers()), (&origin, &[]), (&origin, &trailers())]
+    {
+        for (id_len, value_len) in [(0, 0), (8, 20), (255, 32), (0, 255), (255, 0)] {
+            let it = Authentication {
+                client_id: &vec![1; id_len],
+                value: &vec![2; value_len],
+                nonce: NONCE,
+                confirmation: 3,
+            };
+            let front = written(|writer| it.write(writer));
+            let covered = [&NONCE[..], &[3], origin, &solicitation()[13..]].concat();
+            let mut bytes = [&front[..front.len() - 9], &covered].concat();
+            let whole = [&bytes[..], trailers].concat();
+            let datagram = Datagram::parse(&whole).unwrap();
+            assert_eq!(datagram.authenticated_bytes(), Some(&covered[..]));
+            assert_eq!(datagram.trailer_bytes, trailers);
+
+            let (value, behind) = split_at_value(&mut bytes).unwrap();
+            assert_eq!((&value[..], behind), (it.value, &covered[..]));
+            value.fill(4);
+            let filled = Datagram::parse(&bytes).unwrap().authentication.unwrap();
+            assert_eq!(filled.value, vec![4; value_len]);
+        }
+    }
+    let mut bare = bubble();
+    assert_eq!(Datagram::parse(&bare).unwrap().authenticated_bytes(), None);
+    assert_eq!(split_at_value(&mut bare), None);
+    let mut whole = advertisement();
+    for len in 0..13 {
+        assert_eq!(split_at_value(&mut whole[..len]), None, "{len} bytes");
     }
 }
 

@@ -6,7 +6,10 @@ use clap::{Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::exit::Exit;
-use crate::{address, client, daemon, decode, lab, port, relay, server, set, status, wait_online};
+use crate::{
+    address, client, daemon, decode, firewall, island, keys, lab, port, relay, server, set, status,
+    wait_online,
+};
 
 /// Teredo for Linux: IPv6 for hosts behind IPv4 NATs.
 #[derive(Debug, Parser)]
@@ -42,6 +45,12 @@ pub(crate) enum Command {
     Set(set::Args),
     /// Wait until Teredo is qualified
     WaitOnline(wait_online::Args),
+    /// Keep the host's firewall open for that port, whatever it is, and for nothing else
+    Firewall(firewall::Args),
+    /// Make keys for the clients of a private server
+    Key(keys::Args),
+    /// Set up a private server and a relay on this host
+    Island(island::Args),
     /// Build a small Internet in namespaces and show that it all works; needs no root
     Lab(lab::Args),
     /// Explain a Teredo address, or build one
@@ -90,6 +99,7 @@ const EXAMPLES: &str = "Examples:
   teredo daemon                               be what /etc/teredo/teredo.toml says
   teredo status                               what it does now
   teredo port                                 the port to let through
+  teredo firewall                             let it through (as root)
   teredo server --address 192.0.2.1 --secondary 192.0.2.2
   teredo relay --address 192.0.2.20
   teredo address 2001:0:cb00:7178:0:efff:3fff:fdfe

@@ -19,6 +19,7 @@ use teredo_engine::resolve::resolve;
 
 use crate::exit::Exit;
 use crate::host::{CommonArgs, Watch};
+use crate::keys::KeyArgs;
 use crate::publisher::Publisher;
 use crate::report::Report;
 use crate::secondary::Secondary;
@@ -91,6 +92,9 @@ pub(crate) struct Args {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: Option<u64>,
 
+    #[command(flatten)]
+    key: KeyArgs,
+
     /// Run also where this host has IPv6 by other means
     #[arg(long)]
     despite_native_ipv6: bool,
@@ -103,6 +107,11 @@ pub(crate) struct Args {
     /// Where the resolver's search domains stand
     #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
     resolv_conf: PathBuf,
+
+    /// The most peers remembered at a time, which sets how much memory it takes
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    peers_max: Option<u32>,
 
     #[command(flatten)]
     pub(crate) common: CommonArgs,
@@ -143,6 +152,7 @@ const EXAMPLES: &str = "Examples:
   teredo client --server teredo.example.net
   teredo client --server 192.0.2.1 --port 3545 --json
   teredo client --server 192.0.2.1 --timeout 10 || echo no IPv6
+  teredo client --server 192.0.2.1 --identifier laptop --key-file /etc/teredo/laptop.key
 
 Needs CAP_NET_ADMIN. The interface and all that is on it disappear when the client ends. What it
 does is told by teredo status, teredo port and libnetioapi. To run one for good, with settings that

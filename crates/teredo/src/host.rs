@@ -83,6 +83,39 @@ impl Watch {
     }
 }
 
+/// Sets the tunnel interface up again: network managers, and people, take it down, or its address
+/// or route away.
+#[derive(Debug, Default)]
+pub(crate) struct Repair {
+    done_at: Option<Instant>,
+}
+
+/// Time between two repairs: there may be somebody who keeps changing the interface.
+const REPAIR_PAUSE: Duration = Duration::from_secs(5);
+
+impl Repair {
+    /// Restores what is missing, now or, if that was done only just, later.
+    pub(crate) fn restore(
+        &mut self,
+        now: Instant,
+        watch: &mut Watch,
+        tunnel: &mut Tunnel,
+        report: &Report,
+    ) -> io::Result<()> {
+        let due = self.done_at.map(|at| at + REPAIR_PAUSE);
+        if let Some(due) = due.filter(|due| *due > now) {
+            watch.look_again(due);
+            return Ok(());
+        }
+        if tunnel.restore()? {
+            let name = tunnel.name();
+            report.say(&format!("somebody else has changed {name}; it is set up again"));
+            self.done_at = Some(now);
+        }
+        Ok(())
+    }
+}
+
 /// The number of the signals among the sources of [`run`].
 pub(crate) const SIGNALS: u64 = 0;
 /// The number of the monitor.

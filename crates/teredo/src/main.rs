@@ -21,7 +21,10 @@ mod control;
 mod daemon;
 mod decode;
 mod exit;
+mod firewall;
 mod host;
+mod island;
+mod keys;
 mod lab;
 mod output;
 mod port;
@@ -52,6 +55,9 @@ fn main() -> ExitCode {
         Command::Set(args) => set::run(args),
         Command::Show(args) => status::show(args),
         Command::WaitOnline(args) => wait_online::run(args),
+        Command::Firewall(args) => firewall::run(args),
+        Command::Key(args) => keys::run(args),
+        Command::Island(args) => island::run(args),
         Command::Lab(args) => lab::run(args),
         Command::Address(args) => address::run(args),
         Command::Decode(args) => decode::run(args),

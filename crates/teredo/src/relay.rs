@@ -47,6 +47,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PREFIX", conflicts_with = "host_only")]
     serve: Vec<Prefix>,
 
+    /// The most clients remembered at a time, which sets how much memory it takes
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    peers_max: Option<u32>,
+
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -61,7 +66,7 @@ Needs CAP_NET_ADMIN. For others than this host the kernel has to forward IPv6
 
 /// A fixed port, because the NATs of clients open towards it, and not that of servers, so that both
 /// fit on one address.
-const PORT: u16 = 3545;
+pub(crate) const PORT: u16 = 3545;
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let report = Report::new(args.common.json);
@@ -90,6 +95,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let mut config =
         Config::new(SocketAddrV4::new(address, port), scope(&args, native, &addresses));
     config.filter = addresses.ipv4_filter(&args.common.allow_ipv4);
+    config.peers_max = args.peers_max.map_or(config.peers_max, |most| most as usize);
     config.behind_nat = !config.filter.is_global(address);
     let relay = Relay::new(config, seed()?);
     tunnel.set_teredo_route(args.host_only.then_some(native))?;

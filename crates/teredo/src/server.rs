@@ -10,13 +10,14 @@ use serde::Serialize;
 use teredo_engine::linux::{HostDevice, UdpPort, seed};
 use teredo_engine::network::Addresses;
 use teredo_engine::{Engine, Flow, Host};
-use teredo_proto::server::{Config, EndpointCheck, Server};
+use teredo_proto::server::{Clients, Config, EndpointCheck, Server};
 use teredo_proto::{Event, Instant, Role};
 use teredo_sys::raw::RawIpv6;
 use teredo_wire::TEREDO_PORT;
 
 use crate::exit::Exit;
 use crate::host::{self, CommonArgs, Watch, Watching};
+use crate::keys::ClientsArgs;
 use crate::report::Report;
 use crate::secondary::Secondary;
 
@@ -43,6 +44,9 @@ pub(crate) struct Args {
     relay: Option<SocketAddrV4>,
 
     #[command(flatten)]
+    clients: ClientsArgs,
+
+    #[command(flatten)]
     common: CommonArgs,
 }
 
@@ -50,6 +54,7 @@ const EXAMPLES: &str = "Examples:
   teredo server --address 192.0.2.1                     and 192.0.2.2
   teredo server --address 192.0.2.1 --secondary 192.0.2.77
   teredo server --address 192.0.2.1 --secondary none
+  teredo server --address 192.0.2.1 --clients /etc/teredo/clients
 
 Needs no privilege but for forwarding connectivity tests to native IPv6 hosts: CAP_NET_RAW, or
 CAP_NET_ADMIN and a kernel that forwards (net.ipv6.conf.all.forwarding=1).";
@@ -79,6 +84,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let report = Report::new(args.common.json);
     let watch = Watch::new()?;
     let secondary = args.secondary.beside(args.address)?;
+    let clients = args.clients.read()?;
+    let served = clients.as_ref().map(Clients::len);
     let bind = |address| UdpPort::bind(SocketAddrV4::new(address, TEREDO_PORT));
     let primary = bind(args.address)?;
     let second = secondary.map(bind).transpose();
@@ -89,6 +96,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let mut config = Config::new(args.address, secondary);
     config.endpoint_check = args.endpoint_check.into();
     config.relay = args.relay;
+    config.clients = clients;
     config.filter = host::addresses()?.ipv4_filter(&args.common.allow_ipv4);
     let server = Server::new(config, seed()?);
 
@@ -100,13 +108,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         secondary,
         port: TEREDO_PORT,
         native,
+        clients: served,
         elapsed_ms: report.elapsed_ms(),
     };
     let addresses = match secondary {
         Some(secondary) => format!("{} and {secondary}", args.address),
         None => args.address.to_string(),
     };
-    report.say(&format!("serving on {addresses}, UDP port {TEREDO_PORT}"));
+    let whom = served.map(|count| format!(" {count} clients with keys")).unwrap_or_default();
+    report.say(&format!("serving{whom} on {addresses}, UDP port {TEREDO_PORT}"));
     report.fact(&ready);
     let mut host = ServerHost { watch, args };
     host::run(&mut engine, &mut host)?;
@@ -124,6 +134,8 @@ struct Ready {
     port: u16,
     /// How connectivity tests reach native hosts: "raw", "tun", or not at all.
     native: Option<&'static str>,
+    /// How many clients have a key, if the server is a private one.
+    clients: Option<usize>,
     elapsed_ms: f64,
 }
 

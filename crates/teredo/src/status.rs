@@ -83,6 +83,9 @@ fn rows(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
     rows.extend(snapshot.nat.map(|kind| ("NAT", nat(kind).to_owned())));
     if snapshot.state == State::Qualified {
         rows.extend(mappings(snapshot));
+        // After all that others have, too.
+        let is_due = snapshot.key_renewal == Some(true);
+        rows.extend(is_due.then(|| ("Key", "to be renewed".to_owned())));
     }
     rows
 }
@@ -136,10 +139,12 @@ fn error(reason: Option<&str>) -> (&'static str, Option<u32>) {
         Some("no-server") => "no Teredo server is configured",
         Some("unresolvable-server") => "Teredo server name could not be resolved",
         Some("native-ipv6") => "this host has IPv6 without Teredo",
+        Some("key-unusable") => "client key could not be used",
         Some("port-unusable") => "client port could not be used",
         Some("no-tunnel-adapter") => "Failed to open tunnel adapter",
         Some("forbidden-server") => "Teredo server has no public IPv4 address",
         Some("refused") => "Teredo server refuses unknown clients",
+        Some("no-proof") => "Teredo server does not know the key of the client",
         Some("no-native-address") => "no native IPv6 or no IPv4 address",
         Some(_) => return ("general system failure", Some(u32::MAX)),
     };

@@ -7,18 +7,34 @@ mod common;
 use common::run;
 use serde_json::json;
 
-const SUBCOMMANDS: [&str; 9] =
-    ["client", "server", "relay", "port", "status", "wait-online", "lab", "address", "decode"];
+const SUBCOMMANDS: [&str; 14] = [
+    "client",
+    "server",
+    "relay",
+    "port",
+    "status",
+    "wait-online",
+    "daemon",
+    "set state",
+    "key",
+    "firewall",
+    "island",
+    "lab",
+    "address",
+    "decode",
+];
 
 #[test]
 fn help_shows_commands_examples_and_exit_codes() {
     let help = run(&["--help"]);
     assert_eq!((help.code, help.stderr.as_str()), (0, ""));
-    for word in SUBCOMMANDS.into_iter().chain(["Examples:", "Exit codes:", "TEREDO_LOG"]) {
+    let commands = SUBCOMMANDS.into_iter().flat_map(|it| it.split(" ").next());
+    for word in commands.chain(["Examples:", "Exit codes:", "TEREDO_LOG"]) {
         assert!(help.stdout.contains(word), "{word}");
     }
     for subcommand in SUBCOMMANDS {
-        let help = run(&[subcommand, "--help"]);
+        let words: Vec<_> = subcommand.split(" ").chain(["--help"]).collect();
+        let help = run(&words);
         assert_eq!(help.code, 0);
         assert!(help.stdout.contains(&format!("teredo {subcommand}")), "{subcommand}");
     }
@@ -48,6 +64,11 @@ fn wrong_usage_takes_one_line_and_ends_with_2() {
         (&["--wrong"][..], "--wrong"),
         (&["wrong"], "unrecognized subcommand 'wrong'; see `teredo --help`"),
         (&["client", "--wrong"], "see `teredo client --help`"),
+        (&["firewall", "--set", "inet", "filter"], "3 values required"),
+        (&["firewall", "--set", "inet", "filter", "a b"], "expected a name"),
+        (&["firewall", "--set", "ip", "a", "b", "--server", "192.0.2.1"], "cannot be used"),
+        (&["firewall", "--mark", "3"], "expected a single bit"),
+        (&["firewall", "print", "--port", "0"], "--port"),
         (&["decode"], "<FILE>"),
         (
             &["decode", "--jsn", "x"],
@@ -62,6 +83,22 @@ fn wrong_usage_takes_one_line_and_ends_with_2() {
     ] {
         run(arguments).is_one_line(2, why);
     }
+}
+
+#[test]
+fn a_ruleset_is_printed_and_a_transaction_is_not_run() {
+    let print = run(&["firewall", "print", "--port", "5000", "--set", "inet", "filter", "x"]);
+    assert_eq!((print.code, print.stderr.as_str()), (0, ""));
+    let expected = "flush set inet filter x\nadd element inet filter x { 5000 timeout 10s }\n";
+    assert_eq!(print.stdout, expected);
+    let marking = run(&["firewall", "--mark", "8", "print", "--port", "5000"]).stdout;
+    assert!(marking.contains("udp dport @ports meta mark set meta mark | 0x8 "), "{marking}");
+    let clear = run(&["firewall", "clear", "--dry-run"]).json();
+    let table = json!({ "table": { "family": "inet", "name": "teredo" } });
+    let options = ["--server", "192.0.2.1", "--router", "192.0.2.2", "--timeout", "5"];
+    let same = run(&[&["firewall", "clear", "--dry-run"][..], &options].concat());
+    assert_eq!(same.json(), clear, "a service gives both the same options");
+    assert_eq!(clear, [json!({ "nftables": [{ "add": table }, { "delete": table }] })]);
 }
 
 #[test]

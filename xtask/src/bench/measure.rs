@@ -129,14 +129,14 @@ fn tcp(
     Ok(Sample { rate: number("bits_per_second")? / 1e6, cpu_ns: cpu * 1e9 / number("bytes")? })
 }
 
-enum Cpu {
+pub(super) enum Cpu {
     First,
     Last,
 }
 
 /// Keeps processes with all their threads on one CPU, so that the generator's share of the machine
 /// is the same beside every server.
-fn pin(pids: &[u32], cpu: Cpu) -> Result<()> {
+pub(super) fn pin(pids: &[u32], cpu: Cpu) -> Result<()> {
     let count = std::thread::available_parallelism()?.get();
     let mut set = CpuSet::new();
     set.set(match cpu {

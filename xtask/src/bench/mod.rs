@@ -6,6 +6,7 @@
 //! figures of its own ([`api`]).
 
 mod api;
+mod flood;
 mod machine;
 mod measure;
 mod report;
@@ -43,10 +44,13 @@ pub(crate) struct Arguments {
     control: bool,
 }
 
+/// What else can be measured.
 #[derive(clap::Subcommand)]
 enum Other {
-    /// Measure the programming interface instead; needs neither root nor Miredo
+    /// The programming interface; needs neither root nor Miredo
     Api(api::Arguments),
+    /// Our roles flooded from two million sources
+    Flood(flood::Arguments),
 }
 
 /// What is measured.
@@ -93,8 +97,10 @@ impl Quantity {
 
 /// Measures, prints, and fails if ours is slower anywhere.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    if let Some(Other::Api(arguments)) = &arguments.other {
-        return api::run(arguments);
+    match &arguments.other {
+        Some(Other::Api(arguments)) => return api::run(arguments),
+        Some(Other::Flood(arguments)) => return flood::run(arguments),
+        None => {}
     }
     if let Some(reason) = needs::missing(&PROGRAMS) {
         bail!("bench {reason}");

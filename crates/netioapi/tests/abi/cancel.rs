@@ -198,3 +198,30 @@ fn a_child_begins_anew() {
     assert!(driver.ask("cancel 1").starts_with("0 "));
     driver.finish();
 }
+
+//= API-37, API-38: a child that lives on keeps nothing of its parent's open
+#[test]
+fn a_child_keeps_no_descriptor_of_its_parents() {
+    let directory = TestDir::new().unwrap();
+    let daemon = daemon(directory.runtime(), State::Qualified, 5000);
+    let mut driver = Driver::new(directory.runtime());
+    driver.ask("watch 1 0 plain 0");
+    let child: i32 = driver.ask("fork").parse().unwrap();
+    let open = std::fs::read_dir(format!("/proc/{child}/fd")).unwrap();
+    let open: Vec<_> = open.map(|it| std::fs::read_link(it.unwrap().path()).unwrap()).collect();
+    let of_parent = std::fs::read_dir(format!("/proc/{}/fd", driver.child().id())).unwrap();
+    assert!(of_parent.count() > open.len(), "the parent goes on");
+    let is_ours = |path: &std::path::PathBuf| {
+        let path = path.to_string_lossy();
+        path.starts_with("socket:") || path.starts_with("anon_inode:")
+    };
+    assert!(!open.iter().any(is_ours), "{open:?}");
+    daemon.publish(snapshot(State::Qualified, 5001));
+    assert!(driver.event().starts_with("1 port 5001"));
+    // The daemon forgets the parent although the child is there.
+    driver.ask("cancel 1");
+    wait_for_connections(directory.runtime(), 0);
+    let child = rustix::process::Pid::from_raw(child).unwrap();
+    rustix::process::kill_process(child, rustix::process::Signal::TERM).unwrap();
+    driver.finish();
+}

@@ -8,6 +8,7 @@ mod build;
 mod cancel;
 mod driver;
 mod examples;
+mod faults;
 mod notify;
 mod port;
 mod reference;

@@ -102,20 +102,3 @@ fn sixty_four_threads_get_consistent_answers() {
     assert_eq!(driver.event(), "= other 0");
     driver.finish();
 }
-
-//= API-02: what stands in the daemon's place and is none is no port, and no crash
-#[test]
-fn garbage_in_the_place_of_the_socket_is_no_port() {
-    let directory = TestDir::new().unwrap();
-    let path = directory.runtime().page_socket();
-    let mut driver = Driver::new(directory.runtime());
-    std::fs::write(&path, "garbage").unwrap();
-    assert_eq!(driver.ask("port"), "21 0");
-    std::fs::remove_file(&path).unwrap();
-    std::fs::create_dir(&path).unwrap();
-    assert_eq!(driver.ask("port"), "21 0");
-    std::fs::remove_dir(&path).unwrap();
-    std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
-    assert_eq!(driver.ask("port"), "21 0");
-    driver.finish();
-}

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use teredo_tests::needs;
+
 use crate::build::{self, WARNINGS};
 
 const FORMS: [&str; 2] = ["-UNETIOAPI_KERNEL_MODE", "-DNETIOAPI_KERNEL_MODE"];
@@ -20,16 +22,18 @@ pub(crate) fn exports() -> Vec<String> {
     lines.filter(|name| name.starts_with(char::is_alphabetic)).map(str::to_owned).collect()
 }
 
+/// The options for both widths, or for one if this machine cannot do the other.
+fn widths() -> &'static [&'static str] {
+    let missing = build::compiles("cc", &["-xc", "-m32"], "#include <stdint.h>\n").is_err();
+    let reason = missing.then(|| "needs gcc-multilib".to_owned());
+    if needs::skip_for(reason) { &["-m64"] } else { &["-m64", "-m32"] }
+}
+
 //= API-80: clean as C11 and C++17 with all warnings, for 64 and 32 bits, in both forms
 #[test]
 fn the_header_is_clean() {
     let include = format!("-I{}", build::dist().join("include").display());
     let text = "#include <netioapi.h>\n#include <netioapi.h>\nint main(void) { return 0; }\n";
-    let has_32_bits = build::compiles("cc", &["-xc", "-m32"], "#include <stdint.h>\n").is_ok();
-    if !has_32_bits {
-        println!("skipped: -m32 needs the headers of a 32-bit C library");
-    }
-    let widths: &[&str] = if has_32_bits { &["-m64", "-m32"] } else { &["-m64"] };
     let compilers =
         ["cc", "clang"].into_iter().filter(|cc| build::compiles(cc, &["-xc"], "").is_ok());
     for compiler in compilers {
@@ -37,7 +41,7 @@ fn the_header_is_clean() {
             [("-xc", "-std=c11"), ("-xc", "-std=c17"), ("-xc++", "-std=c++17")]
         {
             for (form, width) in
-                FORMS.iter().flat_map(|form| widths.iter().map(move |it| (form, it)))
+                FORMS.iter().flat_map(|form| widths().iter().map(move |it| (form, it)))
             {
                 let mut options = vec![language, standard, form, width, &include];
                 options.extend(WARNINGS);
@@ -74,9 +78,11 @@ fn the_layouts_are_those_of_windows() {
     for (name, value) in VALUES {
         text += &format!("static_assert((int)({name}) == {value}, \"{name}\");\n");
     }
-    for (language, standard) in [("-xc", "-std=c11"), ("-xc++", "-std=c++17")] {
-        build::compiles("cc", &[language, standard, &include, "-Wno-invalid-offsetof"], &text)
-            .unwrap();
+    for width in widths() {
+        for (language, standard) in [("-xc", "-std=c11"), ("-xc++", "-std=c++17")] {
+            let options = [language, standard, width, &include, "-Wno-invalid-offsetof"];
+            build::compiles("cc", &options, &text).unwrap();
+        }
     }
 }
 

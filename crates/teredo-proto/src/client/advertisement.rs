@@ -4,12 +4,21 @@ use teredo_wire::address::{CLIENT_LINK_LOCAL, client_prefix, is_link_local};
 use teredo_wire::icmpv6::{
     self, ADVERTISEMENT_LEN, Icmpv6, ND_HOP_LIMIT, NdOption, PrefixInformation,
 };
-use teredo_wire::{Authentication, Datagram, MTU_DEFAULT};
+use teredo_wire::{Datagram, MTU_DEFAULT};
 
 use crate::client::Config;
 use crate::client::qualification::Mapping;
+use crate::keys::Secret;
 use crate::reason::DropReason;
 use crate::role::TRANSMIT_LEN_MAX;
+
+/// What a valid answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) mapping: Mapping,
+    /// Whether the server, which knows our key, asks for a new one.
+    pub(super) is_renewal_due: bool,
+}
 
 /// Reads a valid answer to a solicitation that carried `nonce`. That it came from the address
 /// that was asked is the caller's to check.
@@ -20,29 +29,39 @@ pub(super) fn read(
     datagram: &Datagram<'_>,
     nonce: [u8; 8],
     config: &Config,
-) -> Result<Mapping, DropReason> {
-    check_authentication(datagram.authentication.as_ref(), nonce)?;
+) -> Result<Answer, DropReason> {
+    let is_renewal_due = check_authentication(datagram, nonce, config.secret.as_ref())?;
     let mapped = datagram
         .origin
         .filter(|origin| origin.port() != 0 && config.filter.is_global(*origin.ip()))
         .ok_or(DropReason::UnusableOrigin)?;
     let mtu = check_packet(datagram, config)?;
-    Ok(Mapping { mapped, mtu })
+    Ok(Answer { mapping: Mapping { mapped, mtu }, is_renewal_due })
 }
 
+/// Checks that the answer is to our question and, with a key, from somebody who knows it. Returns
+/// whether a new key is due.
 fn check_authentication(
-    authentication: Option<&Authentication<'_>>,
+    datagram: &Datagram<'_>,
     nonce: [u8; 8],
-) -> Result<(), DropReason> {
-    let authentication = authentication.ok_or(DropReason::MissingAuthentication)?;
+    secret: Option<&Secret>,
+) -> Result<bool, DropReason> {
+    let authentication = datagram.authentication.ok_or(DropReason::MissingAuthentication)?;
     if !equal_in_constant_time(authentication.nonce, nonce) {
         return Err(DropReason::WrongNonce);
     }
-    // Without a key there is no other to get: the server does not want this client (E-06).
-    if authentication.confirmation != 0 {
+    let is_confirmed = authentication.confirmation == 0;
+    let is_signed = secret.is_some() && !authentication.value.is_empty();
+    // Without proof of a key there is no other to get: the server does not want this client (E-06).
+    if !is_confirmed && !is_signed {
         return Err(DropReason::Refused);
     }
-    Ok(())
+    let Some(secret) = secret else { return Ok(false) };
+    if authentication.client_id != secret.identifier.as_bytes() {
+        return Err(DropReason::WrongIdentifier);
+    }
+    secret.check(datagram)?;
+    Ok(!is_confirmed)
 }
 
 /// Checks the packet and returns the MTU of the link.

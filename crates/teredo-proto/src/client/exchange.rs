@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use crate::client::outbox::Item;
 use crate::random::Random;
+use crate::reason::DropReason;
 use crate::role::OfflineReason;
 use crate::time::Instant;
 
@@ -62,10 +63,18 @@ impl Exchange {
         Progress::Repeat(self.solicitation())
     }
 
-    /// The server said no. Somebody on the path may have said it in its place, so the wait for
-    /// another answer goes on; without one, the refusal is the reason of the failure.
-    pub(super) fn note_refusal(&mut self) {
-        self.failure = OfflineReason::Refused;
+    /// An answer was dropped. Somebody on the path may have sent it in the server's place, so the
+    /// wait for another one goes on; without one, the exchange failed by what was wrong with it.
+    pub(super) fn note(&mut self, reason: DropReason) {
+        let is_unproven = matches!(
+            reason,
+            DropReason::WrongIdentifier | DropReason::MissingMac | DropReason::WrongMac
+        );
+        if reason == DropReason::Refused {
+            self.failure = OfflineReason::Refused;
+        } else if is_unproven {
+            self.failure = OfflineReason::NoProof;
+        }
     }
 }
 

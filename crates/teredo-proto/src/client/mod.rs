@@ -8,7 +8,7 @@
 //! bubbles and symmetric NATs in `search` and `reception`, further sockets as further values of
 //! [`Local`](crate::Local). Until then a symmetric NAT takes the client off-line, and trailers are
 //! checked and otherwise ignored. Local discovery and interval determination (RFC 4380 sections
-//! 5.2.7 and 5.2.8) are not there either, nor keys (5.2.2).
+//! 5.2.7 and 5.2.8) are not there either.
 
 mod advertisement;
 mod dormancy;
@@ -36,7 +36,8 @@ use crate::client::outbox::{Events, Outbox};
 use crate::client::peer::Peer;
 use crate::client::qualification::{Backoff, Mapping};
 use crate::filter::Ipv4Filter;
-use crate::limiter::{BucketSketch, Rate, TokenBucket};
+use crate::keys::Secret;
+use crate::limiter::{BucketSketch, Rate, Shares, TokenBucket};
 use crate::peers::{AnswerLimits, PacketQueue, PeerTable, QueueBudget};
 use crate::random::{Key, Random, Seed};
 use crate::reason::Counters;
@@ -61,6 +62,8 @@ pub struct Config {
     /// Serve only with the answers of both server addresses, as RFC 4380 section 5.2.1 has it
     /// (E-10).
     pub strict: bool,
+    /// What the client and its server prove themselves to each other with (RFC 4380 section 5.2.2).
+    pub secret: Option<Secret>,
     /// Which IPv4 addresses may be sent to and believed.
     pub filter: Ipv4Filter,
     /// The most peers remembered at a time.
@@ -79,10 +82,19 @@ impl Config {
             local_address: None,
             refresh_interval: REFRESH_INTERVAL,
             strict: false,
+            secret: None,
             filter: Ipv4Filter::default(),
             peers_max: PEERS_MAX,
             dormant_after: None,
         }
+    }
+
+    /// Bytes that the client allocates at most: for each peer its entry and its place in the
+    /// table's lists, and for all together the packets that wait. The program around it takes some
+    /// megabytes more, whatever happens.
+    pub const fn memory_max(&self) -> usize {
+        let peers = PeerTable::<Peer>::memory_max(self.peers_max);
+        peers + self.peers_max * Peer::IDLE_BYTES + QUEUED_BYTES_MAX + HELD_BYTES_MAX
     }
 
     fn server_endpoint(&self) -> SocketAddrV4 {
@@ -101,6 +113,8 @@ pub struct Client {
     nat_kind: NatKind,
     /// What the gateway was asked for and granted.
     explicit: Option<Explicit>,
+    /// Whether the server last asked for a new key.
+    is_renewal_due: bool,
     /// The last address in use: the same mapping gets the same address again.
     last_address: Option<TeredoAddress>,
     backoff: Backoff,
@@ -120,7 +134,7 @@ pub struct Client {
     /// Entries made for native sources that nobody here has written to.
     strangers: TokenBucket,
     /// Entries made for sources that came by themselves, by the IPv4 addresses they came from.
-    newcomers: BucketSketch,
+    newcomers: Shares<1>,
     /// ICMPv6 errors to the stack.
     errors: TokenBucket,
     outbox: Outbox,
@@ -151,6 +165,7 @@ impl Client {
             phase: Phase::Offline { reason: OfflineReason::Stopped, restart_at: None },
             nat_kind: NatKind::Unknown,
             explicit: None,
+            is_renewal_due: false,
             last_address: None,
             backoff: Backoff::default(),
             needed_at: Instant::default(),
@@ -162,7 +177,7 @@ impl Client {
             echo_key: EchoKey::new(seed, &mut random),
             answers: AnswerLimits::new(seed),
             strangers: TokenBucket::new(STRANGERS_PER_S, STRANGERS_BURST),
-            newcomers: BucketSketch::new(NEWCOMERS, NEWCOMER_CELLS, Key::new(seed, b"newcomers")),
+            newcomers: newcomers(seed),
             errors: TokenBucket::new(ERRORS_PER_S, ERRORS_BURST),
             outbox: Outbox::default(),
             events: Events::default(),
@@ -235,6 +250,12 @@ impl Client {
         self.nat_kind
     }
 
+    /// Whether the server asks for a new key for this client; `None` without a key. The old one
+    /// still serves.
+    pub fn key_renewal(&self) -> Option<bool> {
+        self.config.secret.as_ref().map(|_| self.is_renewal_due)
+    }
+
     /// The Teredo address, while qualified.
     pub fn address(&self) -> Option<Ipv6Addr> {
         self.service().map(|service| service.address)
@@ -297,7 +318,7 @@ impl Role for Client {
     }
 
     fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
-        self.outbox.write_next(&mut self.queued, buffer)
+        self.outbox.write_next(self.config.secret.as_ref(), &mut self.queued, buffer)
     }
 
     fn poll_event(&mut self) -> Option<Event> {
@@ -323,6 +344,12 @@ impl Role for Client {
     }
 }
 
+fn newcomers(seed: Seed) -> Shares<1> {
+    let by_address = Key::new(seed, b"newcomers");
+    let by_address = BucketSketch::new(NEWCOMERS_PER_ADDRESS, NEWCOMER_CELLS, by_address);
+    Shares::new([by_address], NEWCOMERS)
+}
+
 /// The interval RFC 4380 section 2.15 presumes.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -338,9 +365,12 @@ const STRANGERS_BURST: u32 = 200;
 /// Entries made for sources at one IPv4 address: many peers behind one carrier NAT or relay may
 /// turn up at once, but one host alone can neither fill the peer list with addresses of its own nor
 /// take the share of all others.
-const NEWCOMERS: Rate = Rate { per_s: 16, burst: 64 };
-/// Cells in each row of that limit, 16 KiB in all: several times the hosts that are at it when
-/// their peers fill the list.
+const NEWCOMERS_PER_ADDRESS: Rate = Rate { per_s: 16, burst: 64 };
+/// Entries made for all of them: many times what a busy peer-to-peer application meets. Each costs
+/// a bubble or an echo request, whoever the source is said to be.
+const NEWCOMERS: Rate = Rate { per_s: 1_000, burst: 4_000 };
+/// Cells in each row of the limit by address, 16 KiB in all: several times the hosts that are at it
+/// when there is room for no more.
 const NEWCOMER_CELLS: usize = 1 << 10;
 
 /// Bytes of the stack's packets that wait for all peers at most, so that a scan of the address

@@ -9,6 +9,7 @@ use teredo_wire::ipv6::Header;
 use teredo_wire::{Authentication, NoSpace, TEREDO_PORT, Writer};
 
 use crate::client::echo::Probe;
+use crate::keys::Secret;
 use crate::peers::{QueueBudget, QueueFull};
 use crate::role::{Event, Local, Transmit};
 
@@ -84,9 +85,10 @@ impl Outbox {
         ticket.0 <= self.taken
     }
 
-    /// Takes the next item and writes it.
+    /// Takes the next item and writes it. With a `secret` solicitations are signed.
     pub(super) fn write_next(
         &mut self,
+        secret: Option<&Secret>,
         budget: &mut QueueBudget,
         buffer: &mut [u8],
     ) -> Option<Transmit> {
@@ -95,7 +97,7 @@ impl Outbox {
             self.taken += 1;
             budget.release(item.kept_bytes());
             // Everything fits into a buffer as the contract has it; a smaller one loses the item.
-            if let Ok(transmit) = item.write(buffer) {
+            if let Ok(transmit) = item.write(secret, buffer) {
                 return Some(transmit);
             }
         }
@@ -124,9 +126,9 @@ impl Item {
         }
     }
 
-    fn write(&self, buffer: &mut [u8]) -> Result<Transmit, NoSpace> {
+    fn write(&self, secret: Option<&Secret>, buffer: &mut [u8]) -> Result<Transmit, NoSpace> {
         let mut writer = Writer::new(buffer);
-        self.write_payload(&mut writer)?;
+        self.write_payload(secret, &mut writer)?;
         let len = writer.len();
         Ok(match self.destination() {
             Some(to) => Transmit::Datagram { to, via: Local::Primary, len },
@@ -134,12 +136,13 @@ impl Item {
         })
     }
 
-    fn write_payload(&self, writer: &mut Writer<'_>) -> Result<(), NoSpace> {
+    fn write_payload(
+        &self,
+        secret: Option<&Secret>,
+        writer: &mut Writer<'_>,
+    ) -> Result<(), NoSpace> {
         match self {
-            Self::Solicitation { nonce, .. } => {
-                Authentication::nonce_only(*nonce).write(writer)?;
-                write_router_solicitation(writer, CLIENT_LINK_LOCAL)
-            }
+            Self::Solicitation { nonce, .. } => write_solicitation(*nonce, secret, writer),
             Self::Bubble { source, destination, .. } => {
                 Header::bubble(*source, *destination).write(writer)
             }
@@ -154,6 +157,21 @@ impl Item {
             Self::Error { message, source, destination, offending } => {
                 message.write(writer, *source, *destination, offending)
             }
+        }
+    }
+}
+
+fn write_solicitation(
+    nonce: [u8; 8],
+    secret: Option<&Secret>,
+    writer: &mut Writer<'_>,
+) -> Result<(), NoSpace> {
+    let write = |writer: &mut Writer<'_>| write_router_solicitation(writer, CLIENT_LINK_LOCAL);
+    match secret {
+        Some(secret) => secret.write_signed(writer, (nonce, 0), write),
+        None => {
+            Authentication::nonce_only(nonce).write(writer)?;
+            write(writer)
         }
     }
 }

@@ -46,6 +46,9 @@ pub(super) enum Search {
 }
 
 impl Peer {
+    /// Bytes that an entry may allocate for packets although none waits.
+    pub(super) const IDLE_BYTES: usize = 3 * PacketQueue::IDLE_BYTES;
+
     /// Where packets may go at once: the proven endpoint of a valid entry.
     pub(super) fn route(&self, now: Instant) -> Option<SocketAddrV4> {
         match self.trust {

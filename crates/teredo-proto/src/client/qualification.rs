@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use teredo_wire::{Datagram, Flags, TEREDO_PORT, TeredoAddress};
 
+use crate::client::advertisement::Answer;
 use crate::client::exchange::{Exchange, Progress};
 use crate::client::maintenance::Service;
 use crate::client::{Client, Phase, advertisement};
@@ -94,15 +95,23 @@ impl Client {
             .filter(|exchange| from == SocketAddrV4::new(exchange.server, TEREDO_PORT))
             .ok_or(DropReason::UnsolicitedAdvertisement)?;
         match advertisement::read(datagram, exchange.nonce, &self.config) {
-            Ok(mapping) => self.answered(now, from, mapping),
+            Ok(Answer { mapping, is_renewal_due }) => {
+                self.set_renewal(is_renewal_due);
+                self.answered(now, from, mapping);
+                Ok(())
+            }
             Err(reason) => {
-                if reason == DropReason::Refused {
-                    exchange.note_refusal();
-                }
-                return Err(reason);
+                exchange.note(reason);
+                Err(reason)
             }
         }
-        Ok(())
+    }
+
+    fn set_renewal(&mut self, is_due: bool) {
+        if self.is_renewal_due != is_due {
+            self.is_renewal_due = is_due;
+            self.events.push(Event::KeyRenewal(is_due));
+        }
     }
 
     fn answered(&mut self, now: Instant, from: SocketAddrV4, mapping: Mapping) {

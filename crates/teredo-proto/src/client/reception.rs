@@ -13,7 +13,7 @@ use crate::client::outbox::Item;
 use crate::client::peer::{Search, Trust};
 use crate::client::{Client, Phase};
 use crate::inspect::{Upper, is_neighbor_discovery, upper_layer};
-use crate::peers::{AnswerLimiter, PEER_VALID, PeerId};
+use crate::peers::{AnswerLimiter, Class, PEER_VALID, PeerId};
 use crate::reason::DropReason;
 use crate::role::{Event, Inbound, TRANSMIT_LEN_MAX};
 use crate::scope;
@@ -147,7 +147,7 @@ impl Client {
         let id = match known {
             Some(id) => id,
             None => {
-                let id = self.add_peer(now, address)?;
+                let id = self.add_peer(now, address, Class::Stranger)?;
                 self.peers[id].answers = of_newcomer;
                 id
             }
@@ -245,10 +245,10 @@ impl Client {
         }
         let id = match known {
             Some(id) => id,
-            None if !self.newcomers.take(now, accepted.from.ip().to_bits()) => {
+            None if !self.admits_newcomer(now, *accepted.from.ip()) => {
                 return Err(DropReason::RateLimit);
             }
-            None => self.add_peer(now, accepted.source)?,
+            None => self.add_peer(now, accepted.source, Class::Stranger)?,
         };
         self.reached(now, id, accepted.from);
         // The peer may be waiting for something direct from us, and our answer to its indirect
@@ -280,7 +280,7 @@ impl Client {
             None if !self.admits_stranger(now, *accepted.from.ip()) => {
                 return Err(DropReason::RateLimit);
             }
-            None => self.add_peer(now, accepted.source)?,
+            None => self.add_peer(now, accepted.source, Class::Stranger)?,
         };
         let held = self.peers[id].held.push(&mut self.held, accepted.from, packet.bytes());
         // Also for a packet that finds no room: the last request may have been lost.
@@ -294,10 +294,15 @@ impl Client {
         Ok(Inbound::Consumed)
     }
 
-    /// Whether one more native source may be tested. Who floods uses up the share of one IPv4
-    /// address and not everybody's.
+    /// Whether one more source that came by itself may have an entry. Who floods uses up the share
+    /// of one IPv4 address and not everybody's.
+    fn admits_newcomer(&mut self, now: Instant, observed: Ipv4Addr) -> bool {
+        self.newcomers.take(now, [observed.to_bits().into()]).is_ok()
+    }
+
+    /// Whether one more native source may be tested.
     fn admits_stranger(&mut self, now: Instant, observed: Ipv4Addr) -> bool {
-        self.newcomers.take(now, observed.to_bits()) && self.strangers.take(now)
+        self.admits_newcomer(now, observed) && self.strangers.take(now)
     }
 
     /// Something proved that `endpoint` leads to the peer: what waited for that goes its way.

@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::client::echo::PROBES_MAX;
 use crate::client::outbox::Item;
 use crate::client::peer::{Peer, Search, Trust};
-use crate::peers::{ATTEMPT_GAP, PeerId};
+use crate::peers::{ATTEMPT_GAP, Class, PeerId};
 use crate::reason::DropReason;
 use crate::role::Event;
 use crate::time::Instant;
@@ -24,8 +24,9 @@ impl Client {
         &mut self,
         now: Instant,
         address: Ipv6Addr,
+        class: Class,
     ) -> Result<PeerId, DropReason> {
-        let inserted = self.peers.insert(now, address, Peer::default());
+        let inserted = self.peers.insert(now, address, class, Peer::default());
         let inserted = inserted.map_err(|_| DropReason::PeerListFull)?;
         if let Some((_, mut evicted)) = inserted.evicted {
             self.drop_kept(&mut evicted);
@@ -39,6 +40,7 @@ impl Client {
         if self.peers[id].search != Search::Idle {
             return true;
         }
+        self.peers.adopt(id);
         if is_teredo(self.peers.address(id)) {
             if self.peers[id].bubbles.is_exhausted(now) {
                 return false;

@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::client::outbox::Item;
 use crate::client::reception::KEEP_ALIVE;
 use crate::inspect::allows_error;
-use crate::peers::PeerId;
+use crate::peers::{Class, PeerId};
 use crate::reason::DropReason;
 use crate::role::{Local, Outbound};
 use crate::scope;
@@ -103,7 +103,7 @@ impl Client {
         }
         let id = match known {
             Some(id) => id,
-            None => self.add_peer(now, destination)?,
+            None => self.add_peer(now, destination, Class::Sought)?,
         };
         if !self.begin_search(now, id) {
             self.complain(now, packet, ErrorMessage::AddressUnreachable);

@@ -2,7 +2,7 @@
 //!
 //! One entry per peer IPv6 address, found through a hash that only this process can compute. The
 //! list is a cache with a hard limit: when it is full, peers that nobody here asked for go first,
-//! and a trusted peer in use is never lost to a flood of strangers.
+//! and neither a trusted peer in use nor one that is being sought is lost to a flood of strangers.
 
 mod budget;
 mod queue;
@@ -17,8 +17,9 @@ use hashbrown::HashTable;
 
 pub(crate) use budget::{ATTEMPT_GAP, AnswerLimiter, AnswerLimits, BubbleBudget};
 pub(crate) use queue::{PacketQueue, QueueBudget, QueueFull};
+pub(crate) use recency::Class;
 
-use crate::peers::recency::{Class, Recency};
+use crate::peers::recency::Recency;
 use crate::random::{Key, Seed};
 use crate::time::Instant;
 
@@ -50,7 +51,7 @@ pub(crate) struct Inserted<P> {
     pub(crate) evicted: Option<(Ipv6Addr, P)>,
 }
 
-/// All peers are protected and in use.
+/// All peers are worth more than the one to be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TableFull;
 
@@ -66,6 +67,12 @@ impl<P: Default> PeerTable<P> {
             deadlines: BTreeSet::new(),
             peers_max: peers_max.clamp(1, PEERS_LIMIT),
         }
+    }
+
+    /// Bytes that a table of `peers_max` takes at most, without what each `P` allocates.
+    pub(crate) const fn memory_max(peers_max: usize) -> usize {
+        let of_one = size_of::<Slot<P>>() + Recency::BYTES_PER_PEER + INDEX_BYTES + DEADLINE_BYTES;
+        of_one * peers_max
     }
 
     /// Number of peers.
@@ -84,11 +91,10 @@ impl<P: Default> PeerTable<P> {
         self.slots[id.slot()].address
     }
 
-    /// Adds a peer, exposed, whose address is not in the table yet.
+    /// Adds a peer whose address is not in the table yet, as a [`Class::Stranger`] or
+    /// [`Class::Sought`].
     ///
-    /// In a full table it takes the place of, in this order: a protected peer unused for
-    /// [`FORGET_AFTER`], the exposed peer unused for longest, a protected peer unused for
-    /// [`PEER_VALID`].
+    /// In a full table it takes the place of another one: see [`FOR_STRANGERS`] and [`FOR_OURS`].
     ///
     /// # Errors
     /// [`TableFull`] when there is none of these.
@@ -96,10 +102,12 @@ impl<P: Default> PeerTable<P> {
         &mut self,
         now: Instant,
         address: Ipv6Addr,
+        class: Class,
         value: P,
     ) -> Result<Inserted<P>, TableFull> {
-        let evicted = if self.len() < self.peers_max { None } else { Some(self.evict(now)?) };
-        let class = Class::Exposed;
+        let order = if class == Class::Stranger { FOR_STRANGERS } else { FOR_OURS };
+        let evicted =
+            if self.len() < self.peers_max { None } else { Some(self.evict(now, order)?) };
         let slot = Slot { address, class, used_at: now, deadline: None, value };
         let id = self.place(slot)?;
         let (slots, key) = (&self.slots, &self.hash_key);
@@ -134,19 +142,34 @@ impl<P: Default> PeerTable<P> {
         self.recency.push(id, class);
     }
 
-    /// Makes a peer outlast floods: it is trusted, and our side wants it.
+    /// Makes a peer outlast floods: it is trusted, and our side talks to it.
     ///
-    /// Trust alone is not enough, since a stranger earns that with one packet.
+    /// Trust alone is not enough, since a stranger earns that with one packet. Nor does an answer
+    /// make a stranger as good as a peer that our side asked for.
     pub(crate) fn protect(&mut self, id: PeerId) {
-        self.reclassify(id, Class::Protected);
+        self.reclassify(id, |class| match class {
+            Class::Stranger | Class::Guest => Class::Guest,
+            Class::Sought | Class::Protected => Class::Protected,
+        });
     }
 
     /// Makes a peer one of those that go first: nothing is proven about it any more.
     pub(crate) fn expose(&mut self, id: PeerId) {
-        self.reclassify(id, Class::Exposed);
+        self.reclassify(id, |class| match class {
+            Class::Stranger | Class::Guest => Class::Stranger,
+            Class::Sought | Class::Protected => Class::Sought,
+        });
     }
 
-    /// All peers, the one unused for longest first, exposed ones before protected ones.
+    /// Makes a peer one that our side asked for, whether or not it came by itself before.
+    pub(crate) fn adopt(&mut self, id: PeerId) {
+        self.reclassify(id, |class| match class {
+            Class::Stranger | Class::Sought => Class::Sought,
+            Class::Guest | Class::Protected => Class::Protected,
+        });
+    }
+
+    /// All peers, class by class, the one unused for longest first.
     pub(crate) fn ids(&self) -> Vec<PeerId> {
         self.recency.ids().collect()
     }
@@ -180,20 +203,22 @@ impl<P: Default> PeerTable<P> {
         Some(id)
     }
 
-    fn evict(&mut self, now: Instant) -> Result<(Ipv6Addr, P), TableFull> {
+    fn evict(&mut self, now: Instant, order: &[Dispensable]) -> Result<(Ipv6Addr, P), TableFull> {
         let idle = |id: PeerId| now.since(self.slots[id.slot()].used_at);
-        let protected = self.recency.oldest(Class::Protected);
-        let victim = protected
-            .filter(|&id| idle(id) >= FORGET_AFTER)
-            .or_else(|| self.recency.oldest(Class::Exposed))
-            .or_else(|| protected.filter(|&id| idle(id) >= PEER_VALID))
+        let victim = order
+            .iter()
+            .find_map(|&(class, unused)| {
+                self.recency.oldest(class).filter(|&id| idle(id) >= unused)
+            })
             .ok_or(TableFull)?;
         let address = self.address(victim);
         Ok((address, self.remove(victim)))
     }
 
-    fn reclassify(&mut self, id: PeerId, class: Class) {
-        let old = core::mem::replace(&mut self.slots[id.slot()].class, class);
+    fn reclassify(&mut self, id: PeerId, change: impl FnOnce(Class) -> Class) {
+        let slot = &mut self.slots[id.slot()];
+        let (old, class) = (slot.class, change(slot.class));
+        slot.class = class;
         if old != class {
             self.recency.unlink(id, old);
             self.recency.push(id, class);
@@ -243,6 +268,36 @@ struct Slot<P> {
 fn hash(key: &Key, address: Ipv6Addr) -> u64 {
     key.hash(&address.octets()) as u64
 }
+
+/// Bytes of the hash table for one peer at most: a `PeerId` and a control byte, twice because it
+/// grows by doubling, and half as much again while it does; one place in the list of vacant slots.
+const INDEX_BYTES: usize = 3 * (size_of::<PeerId>() + 1) + size_of::<PeerId>();
+/// Bytes of one deadline in a B-tree whose nodes are half full at worst.
+const DEADLINE_BYTES: usize = 2 * size_of::<(Instant, PeerId)>() + 8;
+
+/// The peers of this class that were not used for this long, the oldest first.
+type Dispensable = (Class, Duration);
+
+/// Who goes for a stranger: nobody that our side wants, unless it is idle.
+const FOR_STRANGERS: &[Dispensable] = &[
+    (Class::Protected, FORGET_AFTER),
+    (Class::Stranger, Duration::ZERO),
+    (Class::Guest, PEER_VALID),
+    (Class::Sought, PEER_VALID),
+    (Class::Protected, PEER_VALID),
+];
+
+/// Who goes for a peer that our side asks for. Guests do so even in use: a flood of strangers that
+/// the kernel answers may not keep us from whom we want.
+const FOR_OURS: &[Dispensable] = &[
+    (Class::Protected, FORGET_AFTER),
+    (Class::Stranger, Duration::ZERO),
+    (Class::Guest, PEER_VALID),
+    (Class::Sought, PEER_VALID),
+    (Class::Guest, Duration::ZERO),
+    (Class::Sought, Duration::ZERO),
+    (Class::Protected, PEER_VALID),
+];
 
 /// A protected peer unused for this long is worth no more than a stranger: the window of its bubble
 /// limit is over (RFC 4380 section 5.2.6), and so is the life of its NAT mappings.

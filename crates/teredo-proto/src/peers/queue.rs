@@ -25,6 +25,9 @@ pub(crate) struct QueueBudget {
 pub(crate) struct QueueFull;
 
 impl PacketQueue {
+    /// Bytes that an empty queue may keep, beside its budget: places for packets.
+    pub(crate) const IDLE_BYTES: usize = PEER_PACKETS_MAX * size_of::<Box<[u8]>>() + 16;
+
     /// Appends a copy of `packet`.
     ///
     /// # Errors
@@ -38,7 +41,7 @@ impl PacketQueue {
         if self.packets.len() >= PEER_PACKETS_MAX || len_bytes > PEER_BYTES_MAX {
             return Err(QueueFull);
         }
-        budget.charge(packet.len())?;
+        budget.charge(packet.len() + PACKET_OVERHEAD_BYTES)?;
         self.len_bytes = len_bytes;
         self.packets.push_back(packet.into());
         Ok(())
@@ -48,13 +51,13 @@ impl PacketQueue {
     pub(crate) fn pop(&mut self, budget: &mut QueueBudget) -> Option<Box<[u8]>> {
         let packet = self.packets.pop_front()?;
         self.len_bytes -= packet.len();
-        budget.release(packet.len());
+        budget.release(packet.len() + PACKET_OVERHEAD_BYTES);
         Some(packet)
     }
 
     /// Drops all packets and says how many they were.
     pub(crate) fn clear(&mut self, budget: &mut QueueBudget) -> usize {
-        budget.release(self.len_bytes);
+        budget.release(self.len_bytes + self.packets.len() * PACKET_OVERHEAD_BYTES);
         let Self { packets, .. } = core::mem::take(self);
         packets.len()
     }
@@ -93,3 +96,6 @@ impl QueueBudget {
 const PEER_PACKETS_MAX: usize = 8;
 /// Bytes that wait for one peer at most: as many full packets, with room to spare.
 const PEER_BYTES_MAX: usize = 16 * 1024;
+/// Bytes that keeping a packet costs beside its own: its place in a queue, and what the allocator
+/// adds. Without them a flood of small packets would take several times what the budget says.
+const PACKET_OVERHEAD_BYTES: usize = 48;

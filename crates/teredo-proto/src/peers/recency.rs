@@ -1,25 +1,36 @@
-//! The order in which peers were used, in two classes.
+//! The order in which peers were used, in classes.
 
 use crate::peers::PeerId;
 
-/// Two doubly linked lists over the slots of the peer table, least recently used first.
+/// Doubly linked lists over the slots of the peer table, least recently used first.
 #[derive(Debug, Default)]
 pub(crate) struct Recency {
     links: Vec<Link>,
-    exposed: Ends,
-    protected: Ends,
+    /// Of each [`Class`].
+    ends: [Ends; 4],
 }
 
-/// Which list a peer is in.
+/// Which list a peer is in: who asked for it, and whether more is known than its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Goes first when room is needed.
-    Exposed,
-    /// Outlasts a flood of exposed ones.
+    /// It came by itself. Goes first when room is needed.
+    Stranger,
+    /// It came by itself, and our side has answered: perhaps the kernel to anybody's ping.
+    Guest,
+    /// Our side asked for it, and nothing is proven about it.
+    Sought,
+    /// Our side asked for it, and it was reached.
     Protected,
 }
 
+impl Class {
+    const ALL: [Self; 4] = [Self::Stranger, Self::Guest, Self::Sought, Self::Protected];
+}
+
 impl Recency {
+    /// Bytes for one peer.
+    pub(crate) const BYTES_PER_PEER: usize = size_of::<Link>();
+
     /// Adds a peer, which is in no list, as the one used last.
     pub(crate) fn push(&mut self, id: PeerId, class: Class) {
         if self.links.len() <= id.slot() {
@@ -48,24 +59,19 @@ impl Recency {
 
     /// The peer of a class that was used least recently.
     pub(crate) fn oldest(&self, class: Class) -> Option<PeerId> {
-        match class {
-            Class::Exposed => self.exposed.oldest,
-            Class::Protected => self.protected.oldest,
-        }
+        self.ends[class as usize].oldest
     }
 
-    /// All peers, least recently used first, exposed ones before protected ones.
+    /// All peers, class by class, least recently used first.
     pub(crate) fn ids(&self) -> impl Iterator<Item = PeerId> + '_ {
-        [self.exposed.oldest, self.protected.oldest]
-            .into_iter()
-            .flat_map(|oldest| core::iter::successors(oldest, |id| self.links[id.slot()].newer))
+        Class::ALL.into_iter().flat_map(|class| {
+            let next = |id: &PeerId| self.links[id.slot()].newer;
+            core::iter::successors(self.oldest(class), next)
+        })
     }
 
     fn ends_mut(&mut self, class: Class) -> &mut Ends {
-        match class {
-            Class::Exposed => &mut self.exposed,
-            Class::Protected => &mut self.protected,
-        }
+        &mut self.ends[class as usize]
     }
 }
 

@@ -11,7 +11,16 @@ fn at(seconds: u64) -> Instant {
 }
 
 fn insert(table: &mut PeerTable<u32>, now: Instant, number: u32) -> Result<PeerId, TableFull> {
-    table.insert(now, address(number), number).map(|inserted| inserted.id)
+    insert_as(table, now, Class::Stranger, number)
+}
+
+fn insert_as(
+    table: &mut PeerTable<u32>,
+    now: Instant,
+    class: Class,
+    number: u32,
+) -> Result<PeerId, TableFull> {
+    table.insert(now, address(number), class, number).map(|inserted| inserted.id)
 }
 
 #[test]
@@ -56,7 +65,7 @@ fn the_stranger_unused_for_longest_goes_first() {
         insert(&mut table, at(0), number).unwrap();
     }
     table.touch(at(5), table.find(address(0)).unwrap());
-    let evicted = table.insert(at(6), address(3), 3).unwrap().evicted;
+    let evicted = table.insert(at(6), address(3), Class::Stranger, 3).unwrap().evicted;
     assert_eq!(evicted, Some((address(1), 1)));
 }
 
@@ -70,6 +79,49 @@ fn a_table_full_of_protected_peers_gives_up_only_idle_ones() {
     assert_eq!(insert(&mut table, at(29), 2), Err(TableFull));
     assert!(insert(&mut table, at(30), 2).is_ok());
     assert_eq!(table.find(address(0)), None);
+}
+
+//= SEC-04, T-09: strangers displace strangers, and neither whom we seek nor who is a guest
+#[test]
+fn strangers_displace_strangers_only() {
+    let mut table = PeerTable::new(8, SEED);
+    let sought = insert_as(&mut table, at(0), Class::Sought, 1_000_001).unwrap();
+    let guest = insert(&mut table, at(0), 1_000_002).unwrap();
+    table.protect(guest);
+    for number in 0..1_000_000 {
+        let now = at(u64::from(number) / 50_000);
+        insert(&mut table, now, number).unwrap();
+    }
+    assert_eq!(table.find(address(1_000_001)), Some(sought));
+    assert_eq!(table.find(address(1_000_002)), Some(guest));
+}
+
+//= SEC-04, T-09: a list full of strangers that were answered has room for whom we seek
+#[test]
+fn guests_make_room_for_whom_we_seek() {
+    let mut table = PeerTable::new(8, SEED);
+    for number in 0..8 {
+        let id = insert(&mut table, at(0), number).unwrap();
+        table.protect(id);
+    }
+    assert_eq!(insert(&mut table, at(1), 8), Err(TableFull), "a stranger displaces no guest");
+    for number in 9..12 {
+        let id = insert_as(&mut table, at(1), Class::Sought, number).unwrap();
+        table.protect(id);
+    }
+    assert!((0..3).all(|number| table.find(address(number)).is_none()), "the oldest ones go");
+    assert!((3..8).chain(9..12).all(|number| table.find(address(number)).is_some()));
+}
+
+#[test]
+fn a_stranger_that_we_ask_for_is_one_of_ours() {
+    let mut table = PeerTable::new(2, SEED);
+    let stranger = insert(&mut table, at(0), 0).unwrap();
+    table.adopt(stranger);
+    for number in 1..10 {
+        insert(&mut table, at(u64::from(number)), number).unwrap();
+    }
+    assert_eq!(table.find(address(0)), Some(stranger));
 }
 
 #[test]
@@ -109,7 +161,7 @@ fn all_queues_share_one_budget() {
     let accepted = queues.iter_mut().flat_map(|queue| {
         (0..8).map(|_| queue.push(&mut budget, &[0; 1280]).is_ok()).collect::<Vec<_>>()
     });
-    assert_eq!(accepted.filter(|&ok| ok).count(), 1024 * 1024 / 1280);
+    assert_eq!(accepted.filter(|&ok| ok).count(), 1024 * 1024 / (1280 + 48));
     for queue in &mut queues {
         queue.clear(&mut budget);
     }

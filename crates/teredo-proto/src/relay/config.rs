@@ -4,6 +4,9 @@ use core::net::{Ipv6Addr, SocketAddrV4};
 
 use crate::filter::{DENIED_PORTS, Ipv4Filter};
 use crate::limiter::Rate;
+use crate::peers::{PacketQueue, PeerTable};
+use crate::relay::QUEUED_BYTES_MAX;
+use crate::relay::peer::Peer;
 
 /// How a relay is set up.
 #[derive(Clone, Debug)]
@@ -22,13 +25,58 @@ pub struct Config {
     pub behind_nat: bool,
     /// The most clients remembered at a time.
     pub peers_max: usize,
-    /// How many clients per second may be sought that are not known yet.
-    pub new_peers: Rate,
+    /// How many clients may be sought that are not known yet.
+    pub new_peers: NewPeers,
+}
+
+/// How many clients may be sought that are not known yet. Anybody on the IPv6 Internet can have
+/// some sought, so nobody gets more than a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewPeers {
+    /// For the native sources of one /64: a link, and all the addresses a host may take there.
+    pub per_link: Rate,
+    /// For those of one /48, a site.
+    pub per_site: Rate,
+    /// For those of one /32, a network.
+    pub per_network: Rate,
+    /// Of one server, to which their bubbles go: no server, and nobody who is said to be one,
+    /// gets all bubbles of a relay.
+    pub per_server: Rate,
+    /// For everybody.
+    pub total: Rate,
+}
+
+impl NewPeers {
+    /// No shares, only a limit for everybody: right if all native sources are the operator's own.
+    pub const fn undivided(total: Rate) -> Self {
+        const ALL: Rate = Rate { per_s: u32::MAX, burst: u32::MAX };
+        Self { per_link: ALL, per_site: ALL, per_network: ALL, per_server: ALL, total }
+    }
+
+    /// Shares of `total`: a sixteenth for a link, an eighth for a site, a quarter for a network,
+    /// half for a server.
+    pub const fn shared(total: Rate) -> Self {
+        const fn part(total: Rate, of: u32) -> Rate {
+            Rate { per_s: total.per_s.div_ceil(of), burst: total.burst.div_ceil(of) }
+        }
+        Self {
+            per_link: part(total, 16),
+            per_site: part(total, 8),
+            per_network: part(total, 4),
+            per_server: part(total, 2),
+            total,
+        }
+    }
 }
 
 impl Config {
     /// The defaults for a relay on this endpoint.
     pub fn new(service: SocketAddrV4, scope: Scope) -> Self {
+        let new_peers = if scope.is_host() {
+            NewPeers::undivided(NEW_PEERS)
+        } else {
+            NewPeers::shared(NEW_PEERS)
+        };
         Self {
             service,
             filter: Ipv4Filter::default(),
@@ -36,8 +84,16 @@ impl Config {
             scope,
             behind_nat: false,
             peers_max: PEERS_MAX,
-            new_peers: NEW_PEERS,
+            new_peers,
         }
+    }
+
+    /// Bytes that the relay allocates at most: for each client its entry and its place in the
+    /// table's lists, and for all together the packets that wait. The program around it takes some
+    /// megabytes more, whatever happens.
+    pub const fn memory_max(&self) -> usize {
+        let peers = PeerTable::<Peer>::memory_max(self.peers_max);
+        peers + self.peers_max * PacketQueue::IDLE_BYTES + QUEUED_BYTES_MAX
     }
 }
 
@@ -89,7 +145,7 @@ impl Scope {
     }
 }
 
-/// Clients of a busy site; 70 MB when all are there.
+/// Clients of a busy site; [`Config::memory_max`] tells what they take when all are there.
 const PEERS_MAX: usize = 1 << 18;
 /// New clients: a site's worth at once. Each costs memory and bubbles, and the bubbles go to
 /// whichever server the destination names, so a scan of the address space must stay a trickle of
@@ -113,5 +169,16 @@ mod tests {
         assert!(contains(&prefix("::", 0), "2001:db8::1"));
         assert!(contains(&prefix("2001:db8::1", 128), "2001:db8::1"));
         assert!(!contains(&prefix("2001:db8::1", 128), "2001:db8::2"));
+    }
+
+    //= SEC-10, T-09: what is documented: half a kilobyte for a client, and 64 MiB for packets
+    #[test]
+    fn memory_is_half_a_kilobyte_for_a_client() {
+        let service = SocketAddrV4::new([192, 0, 2, 1].into(), 3545);
+        let config = Config {
+            peers_max: 1 << 16,
+            ..Config::new(service, Scope::internet(Ipv6Addr::LOCALHOST))
+        };
+        assert!(config.memory_max() <= (64 << 20) + 512 * config.peers_max);
     }
 }

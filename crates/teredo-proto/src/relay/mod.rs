@@ -3,6 +3,7 @@
 //! `transmission` holds the rules for packets to clients and finds out where they are, `reception`
 //! those for what comes from them.
 
+mod admission;
 mod config;
 mod outbox;
 mod overload;
@@ -28,8 +29,9 @@ use crate::role::{Arrival, Event, Inbound, Local, Outbound, Reason, Role, Transm
 use crate::scope;
 use crate::time::Instant;
 
-pub use config::{Config, Scope};
+pub use config::{Config, NewPeers, Scope};
 
+use admission::Admission;
 use outbox::{Outbox, PendingError};
 use overload::Overload;
 use peer::{Peer, Reach};
@@ -50,7 +52,7 @@ pub struct Relay {
     queued: QueueBudget,
     /// Clients whose packets have waited long enough, in the order in which they were proven.
     flushing: VecDeque<Ipv6Addr>,
-    new_peers: TokenBucket,
+    new_peers: Admission,
     overload: Overload,
     /// ICMPv6 errors to the native side.
     errors: TokenBucket,
@@ -69,7 +71,7 @@ impl Relay {
             peers: PeerTable::new(config.peers_max, seed),
             queued: QueueBudget::new(QUEUED_BYTES_MAX),
             flushing: VecDeque::new(),
-            new_peers: TokenBucket::new(config.new_peers.per_s, config.new_peers.burst),
+            new_peers: Admission::new(&config.new_peers, seed),
             overload: Overload::default(),
             errors: TokenBucket::new(ERRORS_PER_S, ERRORS_BURST),
             outbox: Outbox::default(),

@@ -1,11 +1,12 @@
 //! From the native side to clients (RFC 4380 section 5.4.1).
 
-use core::net::SocketAddrV4;
+use core::net::{Ipv6Addr, SocketAddrV4};
 
 use teredo_wire::icmpv6::ErrorMessage;
 use teredo_wire::{Ipv6, MTU_DEFAULT, TEREDO_PORT, TeredoAddress};
 
-use crate::peers::{ATTEMPT_GAP, PeerId};
+use crate::limiter::Exhausted;
+use crate::peers::{ATTEMPT_GAP, Class, PeerId};
 use crate::reason::DropReason;
 use crate::relay::Relay;
 use crate::relay::outbox::Bubble;
@@ -34,7 +35,7 @@ impl Relay {
         }
         let id = match known {
             Some(id) => id,
-            None => self.admit(now, client)?,
+            None => self.admit(now, ipv6.source(), client)?,
         };
         self.transmit_to(now, id, packet)
     }
@@ -83,12 +84,28 @@ impl Relay {
     }
 
     /// Makes an entry, not trusted, and begins to seek the client.
-    fn admit(&mut self, now: Instant, client: TeredoAddress) -> Result<PeerId, DropReason> {
-        if self.outbox.is_full() || !self.new_peers.take(now) {
-            self.overload.note_refusal(now);
+    ///
+    /// One who asks for more than a share is refused, which is no overload: else a single host
+    /// could have routers go elsewhere.
+    fn admit(
+        &mut self,
+        now: Instant,
+        native: Ipv6Addr,
+        client: TeredoAddress,
+    ) -> Result<PeerId, DropReason> {
+        let admitted = if self.outbox.is_full() {
+            Err(Exhausted::All)
+        } else {
+            self.new_peers.admit(now, native, client.server)
+        };
+        if let Err(exhausted) = admitted {
+            if exhausted == Exhausted::All {
+                self.overload.note_refusal(now);
+            }
             return Err(DropReason::NewPeerLimit);
         }
-        let Ok(inserted) = self.peers.insert(now, client.to_ipv6(), Peer::default()) else {
+        let inserted = self.peers.insert(now, client.to_ipv6(), Class::Sought, Peer::default());
+        let Ok(inserted) = inserted else {
             self.overload.note_refusal(now);
             return Err(DropReason::PeerListFull);
         };

@@ -5,6 +5,9 @@ use core::net::{Ipv4Addr, SocketAddrV4};
 use crate::filter::{DENIED_PORTS, Ipv4Filter};
 use crate::limiter::Rate;
 use crate::reason::DropReason;
+use crate::server::Clients;
+use crate::server::limits::Purse;
+use crate::server::outbox::Outbox;
 
 /// How a server is set up.
 #[derive(Clone, Debug)]
@@ -20,11 +23,17 @@ pub struct Config {
     pub denied_ports: Vec<u16>,
     /// How closely a bubble's Teredo source has to fit where it came from.
     pub endpoint_check: EndpointCheck,
-    /// How many solicitations are answered.
+    /// How much is done for others.
     pub limits: Limits,
     /// A relay on this same host (RFC 4380 section 5.4.3). Its bubbles come from an own address
     /// and are no loop for that.
     pub relay: Option<SocketAddrV4>,
+    /// The clients of a private server: nobody else gets an answer, and nothing is passed on
+    /// between clients of other servers (RFC 4380 section 5.3.1). Without them the server is there
+    /// for everybody. It keeps no list of who is qualified, so that whoever writes an address
+    /// that fits where it is gets its bubbles and echo tests passed on without a key, as from any
+    /// server.
+    pub clients: Option<Clients>,
 }
 
 impl Config {
@@ -38,7 +47,15 @@ impl Config {
             endpoint_check: EndpointCheck::default(),
             limits: Limits::default(),
             relay: None,
+            clients: None,
         }
+    }
+
+    /// Bytes that a server allocates, whoever it serves: its limits, and answers that wait. The
+    /// program around it takes some megabytes more, whatever happens, and a private server the keys
+    /// of its clients.
+    pub const fn memory_max(&self) -> usize {
+        3 * Purse::BYTES + Outbox::BYTES
     }
 }
 
@@ -75,27 +92,47 @@ impl EndpointCheck {
     }
 }
 
-/// How many solicitations are answered. An answer is up to 1.74 times as large as its solicitation,
-/// and sources can be forged: without limits a server would be a weak amplifier.
+/// How much a server does for others. Sources can be forged: without limits it would be a weak
+/// amplifier, and a way to hide where a flood comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Answers to one IPv4 address: a thousand clients behind one carrier NAT may start at once
-    /// and then refresh every 30 s.
+    /// Solicitations answered. An answer is up to 1.74 times as large as its solicitation.
+    pub answers: Budget,
+    /// Bubbles passed on, each 8 bytes longer than it came at most.
+    pub bubbles: Budget,
+    /// Echo requests and replies passed on, the only packets that reach the IPv6 Internet.
+    pub echoes: Budget,
+}
+
+/// How often something is done for one IPv4 address, for one /24 and for everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// For one IPv4 address.
     pub per_source: Rate,
-    /// Answers to one /24: four such NATs.
+    /// For one /24.
     pub per_prefix: Rate,
-    /// Answers to everybody: a million make 1.2 Gbit/s, several times what one processor answers.
-    /// So this is out of the way of honest load, and keeps a server on fast hardware from being
-    /// worth the while as a reflector.
+    /// For everybody.
     pub total: Rate,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            per_source: Rate { per_s: 256, burst: 1024 },
-            per_prefix: Rate { per_s: 4 * 256, burst: 4 * 1024 },
-            total: Rate { per_s: 1_000_000, burst: 100_000 },
-        }
+        let carrier_nat = Rate { per_s: 256, burst: 1024 };
+        let relay = Rate { per_s: 4 * 1024, burst: 16 * 1024 };
+        let budget = |per_source: Rate| Budget {
+            per_source,
+            per_prefix: Rate { per_s: 4 * per_source.per_s, burst: 4 * per_source.burst },
+            total: TOTAL,
+        };
+        Self { answers: budget(carrier_nat), bubbles: budget(relay), echoes: budget(carrier_nat) }
     }
 }
+
+// A thousand clients behind one carrier NAT may start at once, then refresh every 30 s and test the
+// way to 256 hosts a second; a relay seeks a thousand clients of one server a second, each of them
+// four times. A /24 has room for four of either.
+
+/// For everybody: a million answers make 1.2 Gbit/s, several times what one processor gives. So
+/// this is out of the way of honest load, and keeps a server on fast hardware from being worth the
+/// while as a reflector.
+const TOTAL: Rate = Rate { per_s: 1_000_000, burst: 100_000 };

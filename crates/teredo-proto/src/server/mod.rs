@@ -2,6 +2,7 @@
 //!
 //! It keeps no state about anybody; what it keeps is counters and the levels of its limits.
 
+mod clients;
 mod config;
 mod limits;
 mod outbox;
@@ -11,7 +12,9 @@ use core::net::{Ipv6Addr, SocketAddrV4};
 use teredo_wire::address::{ALL_ROUTERS, is_link_local, link_local_is_cone, server_link_local};
 use teredo_wire::icmpv6::{self, Icmpv6, RouterAdvertisement};
 use teredo_wire::ipv6::next_header;
-use teredo_wire::{Authentication, Datagram, Ipv6, MTU_DEFAULT, TEREDO_PORT, TeredoAddress};
+use teredo_wire::{
+    Authentication, Datagram, Ipv6, MTU_DEFAULT, TEREDO_PORT, TeredoAddress, Writer,
+};
 
 use crate::filter::Ipv4Filter;
 use crate::random::Seed;
@@ -20,9 +23,10 @@ use crate::role::{Arrival, Event, Inbound, Local, Outbound, Reason, Role, Transm
 use crate::scope;
 use crate::time::Instant;
 
-pub use config::{Config, EndpointCheck, Limits};
+pub use clients::{Clients, KnownClient};
+pub use config::{Budget, Config, EndpointCheck, Limits};
 
-use limits::AdvertisementLimits;
+use limits::Purse;
 use outbox::{Outbox, Target};
 
 /// A Teredo server with one or two IPv4 addresses, UDP port 3544 on each.
@@ -36,7 +40,9 @@ pub struct Server {
     /// The configured filter, which also refuses to send to the server's own addresses.
     filter: Ipv4Filter,
     link_local: Ipv6Addr,
-    limits: AdvertisementLimits,
+    answers: Purse,
+    bubbles: Purse,
+    echoes: Purse,
     outbox: Outbox,
     counters: Counters,
 }
@@ -48,7 +54,9 @@ impl Server {
         Self {
             filter: with_own(&config, config.filter.clone()),
             link_local: server_link_local(config.primary),
-            limits: AdvertisementLimits::new(&config.limits, seed),
+            answers: Purse::new(&config.limits.answers, seed, "answers"),
+            bubbles: Purse::new(&config.limits.bubbles, seed, "bubbles"),
+            echoes: Purse::new(&config.limits.echoes, seed, "echoes"),
             outbox: Outbox::default(),
             counters: Counters::default(),
             config,
@@ -82,7 +90,7 @@ impl Server {
             Kind::Bubble | Kind::Echo if is_local => Err(DropReason::NotForServer),
             Kind::Bubble | Kind::Echo => {
                 let forwarded = &payload[datagram.packet_range().start..];
-                self.forward(arrival.from, &datagram.ipv6, forwarded)
+                self.forward(now, arrival.from, kind, &datagram.ipv6, forwarded)
             }
         }
     }
@@ -99,7 +107,8 @@ impl Server {
     }
 
     /// The rules 4 to 7 of RFC 4380 section 5.3.1. What passes and is not for one of our clients
-    /// comes from the endpoint that its Teredo source embeds.
+    /// comes from the endpoint that its Teredo source embeds, which at a private server has to be
+    /// one of our clients, as far as an address can tell.
     fn accept(&self, from: SocketAddrV4, kind: Kind, packet: &Ipv6<'_>) -> Result<(), DropReason> {
         let (source, destination) = (packet.source(), packet.destination());
         if kind == Kind::Solicitation && is_link_local(source) && destination == ALL_ROUTERS {
@@ -108,6 +117,11 @@ impl Server {
         let for_own_client =
             TeredoAddress::parse(destination).is_some_and(|client| self.serves(client));
         match TeredoAddress::parse(source) {
+            Some(sender)
+                if self.config.clients.is_some() && !for_own_client && !self.serves(sender) =>
+            {
+                Err(DropReason::ForeignClient)
+            }
             Some(sender) if sender.mapped == from => Ok(()),
             Some(sender) if kind == Kind::Bubble && for_own_client => {
                 self.config.endpoint_check.check(sender.mapped, from)
@@ -119,7 +133,8 @@ impl Server {
         }
     }
 
-    /// Answers a solicitation (RFC 4380 section 5.3.2).
+    /// Answers a solicitation (RFC 4380 section 5.3.2). The limits come before the MAC, so that
+    /// nobody makes the server compute more of these than it would answer.
     fn advertise(
         &mut self,
         now: Instant,
@@ -128,19 +143,34 @@ impl Server {
     ) -> Result<(), DropReason> {
         let solicitor = datagram.ipv6.source();
         let via = self.answering_socket(arrival.on, solicitor)?;
-        self.limits.take(now, *arrival.from.ip())?;
+        let clients = self.config.clients.as_ref();
+        let client = clients.map(|clients| clients.named(datagram)).transpose()?;
+        self.answers.spend(now, *arrival.from.ip())?;
+        if let Some(client) = client {
+            client.secret.check(datagram)?;
+        }
         let advertisement = RouterAdvertisement {
             source: self.link_local,
             destination: solicitor,
             server: self.config.primary,
             mtu: Some(u32::from(MTU_DEFAULT)),
         };
-        self.outbox.push(Target::Datagram { to: arrival.from, via }, |writer| {
-            if let Some(authentication) = datagram.authentication {
-                mirrored(authentication).write(writer)?;
-            }
+        let write_rest = |writer: &mut Writer<'_>| {
             teredo_wire::datagram::write_origin(writer, arrival.from)?;
             advertisement.write(writer)
+        };
+        self.outbox.push(Target::Datagram { to: arrival.from, via }, |writer| {
+            match (client, datagram.authentication) {
+                (Some(client), Some(Authentication { nonce, .. })) => {
+                    let confirmation = u8::from(client.is_renewal_due);
+                    client.secret.write_signed(writer, (nonce, confirmation), write_rest)
+                }
+                (_, Some(authentication)) => {
+                    mirrored(authentication).write(writer)?;
+                    write_rest(writer)
+                }
+                (_, None) => write_rest(writer),
+            }
         })?;
         self.counters.advertisements_sent += 1;
         Ok(())
@@ -161,7 +191,9 @@ impl Server {
     /// Passes on a bubble or echo packet with its trailers: `bytes` (RFC 4380 section 5.3.1).
     fn forward(
         &mut self,
+        now: Instant,
         from: SocketAddrV4,
+        kind: Kind,
         packet: &Ipv6<'_>,
         bytes: &[u8],
     ) -> Result<(), DropReason> {
@@ -172,10 +204,37 @@ impl Server {
         if bytes.len() > FORWARDED_LEN_MAX || packet.payload().len() > ICMPV6_LEN_MAX {
             return Err(DropReason::TooLarge);
         }
-        match TeredoAddress::parse(destination) {
+        let client = TeredoAddress::parse(destination);
+        match client {
+            Some(client) => self.check_client(from, client.mapped)?,
+            None => self.check_native(packet)?,
+        }
+        let purse = if kind == Kind::Bubble { &mut self.bubbles } else { &mut self.echoes };
+        purse.spend(now, *from.ip())?;
+        match client {
             Some(client) => self.forward_to_client(from, client, bytes),
             None => self.forward_to_native(packet),
         }
+    }
+
+    fn check_client(&self, from: SocketAddrV4, to: SocketAddrV4) -> Result<(), DropReason> {
+        self.filter.check_embedded(to, &self.config.denied_ports)?;
+        // Between two servers nothing would count down: neither passes on what may have come from
+        // a server to where a server may be.
+        if from.port() == TEREDO_PORT && to.port() == TEREDO_PORT {
+            return Err(DropReason::Loop);
+        }
+        Ok(())
+    }
+
+    /// Only packets from the endpoint that their Teredo source embeds get here, see
+    /// [`Self::accept`].
+    fn check_native(&self, packet: &Ipv6<'_>) -> Result<(), DropReason> {
+        let endpoint = scope::tunnel_endpoint(packet.destination());
+        if endpoint.is_some_and(|endpoint| self.filter.own.contains(&endpoint)) {
+            return Err(DropReason::Loop);
+        }
+        if packet.hop_limit() <= 1 { Err(DropReason::HopLimit) } else { Ok(()) }
     }
 
     fn forward_to_client(
@@ -185,12 +244,6 @@ impl Server {
         bytes: &[u8],
     ) -> Result<(), DropReason> {
         let to = client.mapped;
-        self.filter.check_embedded(to, &self.config.denied_ports)?;
-        // Between two servers nothing would count down: neither passes on what may have come from
-        // a server to where a server may be.
-        if from.port() == TEREDO_PORT && to.port() == TEREDO_PORT {
-            return Err(DropReason::Loop);
-        }
         let origin = self.serves(client).then_some(from);
         self.outbox.push(Target::Datagram { to, via: Local::Primary }, |writer| {
             if let Some(origin) = origin {
@@ -202,13 +255,8 @@ impl Server {
         Ok(())
     }
 
-    /// Only packets from the endpoint that their Teredo source embeds get here, see
-    /// [`Self::accept`].
     fn forward_to_native(&mut self, packet: &Ipv6<'_>) -> Result<(), DropReason> {
-        let hop_limit = match packet.hop_limit() {
-            0 | 1 => return Err(DropReason::HopLimit),
-            hop_limit => hop_limit - 1,
-        };
+        let hop_limit = packet.hop_limit().saturating_sub(1);
         self.outbox.push(Target::Native, |writer| {
             let (before, after) = packet.bytes().split_at(HOP_LIMIT_OFFSET);
             writer.put(before)?;
@@ -308,8 +356,8 @@ fn with_own(config: &Config, mut filter: Ipv4Filter) -> Ipv4Filter {
     filter
 }
 
-/// What the answer to a solicitation carries: its identifier and its nonce, and no value, since
-/// there are no keys (E-42).
+/// What the answer of a server without keys carries: identifier and nonce of the solicitation, and
+/// no value (E-42).
 fn mirrored(authentication: Authentication<'_>) -> Authentication<'_> {
     Authentication { value: &[], confirmation: 0, ..authentication }
 }

@@ -4,6 +4,7 @@ use core::net::SocketAddrV4;
 
 use teredo_wire::{NoSpace, Writer};
 
+use crate::keys::{IDENTIFIER_LEN_MAX, MAC_LEN_MAX};
 use crate::reason::DropReason;
 use crate::role::{Local, Transmit};
 
@@ -34,6 +35,9 @@ impl Default for Outbox {
 }
 
 impl Outbox {
+    /// Bytes of its slots.
+    pub(super) const BYTES: usize = SLOTS * size_of::<Slot>();
+
     /// Adds what `write` writes.
     pub(super) fn push(
         &mut self,
@@ -73,7 +77,7 @@ struct Slot {
 }
 
 /// The longest answer: a Router Advertisement behind a full origin indication and an authentication
-/// with the longest identifier. What is forwarded is shorter.
-const ANSWER_LEN_MAX: usize = (13 + 255) + 8 + 96;
+/// with the longest identifier and MAC. What is forwarded is shorter.
+const ANSWER_LEN_MAX: usize = (13 + IDENTIFIER_LEN_MAX + MAC_LEN_MAX) + 8 + 96;
 /// Answers that wait at most: several of the largest batches that are read at once.
 const SLOTS: usize = 256;

@@ -10,8 +10,8 @@ fn flags(bench: &Bench) -> u16 {
     TeredoAddress::parse(bench.own()).unwrap().flags.0
 }
 
-//= P-ADDR-04, P-ADDR-06, P-ADDR-07: z, U, G and cone bit are 0 in 10,000 addresses
-//= P-ADDR-05: the other twelve bits are random and do not repeat in a pattern
+//= P-ADDR-04, P-ADDR-06, P-ADDR-07, T-16: z, U, G and cone bit are 0 in 10,000 addresses
+//= P-ADDR-05, T-16: the other twelve bits are random and do not repeat in a pattern
 #[test]
 fn twelve_random_bits_and_four_zero_ones() {
     let mut ones = [0; 16];

@@ -36,7 +36,7 @@ fn accepted(change: impl FnOnce(&mut Advertisement)) -> u16 {
     bench.client.mtu().unwrap()
 }
 
-//= C-SEC-01, C-SEC-02, C-SEC-07: another nonce, or no authentication at all
+//= C-SEC-01, C-SEC-02, C-SEC-07, T-01: another nonce, or no authentication at all
 #[test]
 fn the_nonce_must_come_back() {
     for byte in 0..8 {
@@ -71,7 +71,7 @@ fn a_usable_origin_is_needed() {
     }
 }
 
-//= C-QUAL-13: the destination is the source of the solicitation
+//= C-QUAL-13, T-01: the destination is the source of the solicitation
 #[test]
 fn the_destination_is_where_the_solicitation_came_from() {
     let other = Ipv6Addr::new(0xfe80, 0, 0, 0, 0x8000, 0xffff, 0xffff, 0xffff);
@@ -80,7 +80,7 @@ fn the_destination_is_where_the_solicitation_came_from() {
     }
 }
 
-//= C-QUAL-14: exactly one Prefix Information option
+//= C-QUAL-14, T-01: exactly one Prefix Information option
 #[test]
 fn exactly_one_prefix() {
     assert_eq!(refused(|ra| ra.options = mtu_option(1280)), DropReason::UnusablePrefix);
@@ -145,7 +145,7 @@ fn unknown_options_are_skipped() {
     assert_eq!(accepted(|ra| ra.options = options), 1280);
 }
 
-//= C-QUAL-18: only from the address that was asked, port 3544
+//= C-QUAL-18, T-01: only from the address that was asked, port 3544
 #[test]
 fn only_the_address_that_was_asked_may_answer() {
     let mut bench = Bench::started(config());

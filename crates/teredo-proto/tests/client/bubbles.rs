@@ -99,7 +99,7 @@ fn a_storm_of_one_peer_is_limited() {
     assert!(bench.client.counters().dropped(DropReason::BubbleLimit) > 5_000);
 }
 
-//= C-BUB-06, SEC-05: a storm of many gets 50 answers a second, 100 at once
+//= C-BUB-06, SEC-05, T-11: a storm of many gets 50 answers a second, 100 at once
 #[test]
 fn a_storm_of_many_peers_is_limited() {
     let mut bench = Bench::quiet();
@@ -117,7 +117,7 @@ fn a_storm_of_many_peers_is_limited() {
     assert_eq!(storm(&mut bench, 1), 50);
 }
 
-//= SEC-05: one datagram in, at most one out
+//= SEC-05, T-11: one datagram in, at most one out
 #[test]
 fn no_datagram_leads_to_more_than_one() {
     let own = Bench::quiet().own();

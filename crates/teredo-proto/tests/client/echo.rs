@@ -21,7 +21,7 @@ fn request(bench: &mut Bench, host: Ipv6Addr) -> Vec<u8> {
 //= C-PING-01: from the own address, through the own server, with the nonce as data
 //= C-PING-03: type 128, code 0, right checksum
 //= C-PING-04: at most 88 bytes of ICMPv6
-//= C-PING-02: at least 64 bits of nonce
+//= C-PING-02, T-03: at least 64 bits of nonce
 #[test]
 fn the_request() {
     let mut bench = Bench::quiet();
@@ -40,7 +40,7 @@ fn the_request() {
     assert!(!reply && data.len() >= 8);
 }
 
-//= C-PING-02: unpredictable: different for each peer, time and client
+//= C-PING-02, T-03: unpredictable: different for each peer, time and client
 #[test]
 fn nonces_differ() {
     let mut nonces = Vec::new();
@@ -65,7 +65,7 @@ fn nonces_differ() {
     assert_eq!(nonces.len(), count);
 }
 
-//= C-PING-05: the nonce for one peer proves nothing about another
+//= C-PING-05, T-03: the nonce for one peer proves nothing about another
 #[test]
 fn a_nonce_is_for_one_peer() {
     let mut bench = Bench::quiet();
@@ -79,7 +79,7 @@ fn a_nonce_is_for_one_peer() {
     assert_eq!(bench.route(NATIVE), None);
 }
 
-//= C-PING-05: nor does it after 30 s
+//= C-PING-05, T-03: nor does it after 30 s
 #[test]
 fn a_nonce_lasts_thirty_seconds() {
     for (seconds, is_taken) in [(29.9, true), (30.1, false)] {
@@ -91,7 +91,7 @@ fn a_nonce_lasts_thirty_seconds() {
     }
 }
 
-//= C-PING-05, SEC-08: nor a second time from elsewhere
+//= C-PING-05, SEC-08, T-06: nor a second time from elsewhere
 #[test]
 fn a_replay_proves_nothing() {
     let mut bench = Bench::quiet();
@@ -104,6 +104,23 @@ fn a_replay_proves_nothing() {
     assert_eq!(bench.inject(attacker, &reply), Inbound::Consumed);
     bench.wait_s(2.0);
     assert_eq!(bench.route(NATIVE), None);
+}
+
+//= T-04: an ICMPv6 error that quotes our request proves nothing, whoever is said to send it
+#[test]
+fn an_error_about_our_request_proves_nothing() {
+    let mut bench = Bench::quiet();
+    let request = request(&mut bench, NATIVE);
+    let router = Ipv6Addr::from_bits(NATIVE.to_bits() + 99);
+    for (source, kind) in [(NATIVE, 1), (router, 1), (router, 3)] {
+        let error =
+            crate::bytes::icmpv6(source, bench.own(), kind, &[&[0; 4], &request[..]].concat());
+        let inbound = bench.inject(endpoint("203.0.113.66:6666"), &error);
+        assert!(!matches!(inbound, Inbound::Deliver(_)), "{inbound:?}");
+        assert_eq!(bench.route(NATIVE), None);
+    }
+    assert_eq!(bench.inject(relay(), &echo_reply(&request)), Inbound::Consumed);
+    assert_eq!(bench.route(NATIVE), Some(relay()), "the reply does");
 }
 
 //= C-PING-06: replies to our own requests are not for the stack, those to its requests are

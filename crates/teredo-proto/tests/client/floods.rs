@@ -10,7 +10,7 @@ use teredo_wire::TeredoAddress;
 use crate::bytes::{bubble, indirect_bubble, packet, udp};
 use crate::harness::{Bench, NATIVE, config, peer, peer_address, relay, server};
 
-//= SEC-04: one host that pings from very many addresses of its own does not fill the peer list
+//= SEC-04, T-09: one host that pings from very many addresses does not fill the peer list
 #[test]
 fn one_host_cannot_fill_the_peer_list() {
     let mut bench = Bench::qualified_with(Config { peers_max: 1_000, ..config() });
@@ -34,7 +34,7 @@ fn one_host_cannot_fill_the_peer_list() {
     }
 }
 
-//= SEC-04: indirect bubbles past the limit of answers leave no entry that would displace another
+//= SEC-04, T-09: indirect bubbles past the limit of answers displace no entry
 #[test]
 fn indirect_bubbles_past_the_limit_do_not_displace_a_search() {
     let mut bench = Bench::qualified_with(Config { peers_max: 500, ..config() });
@@ -51,7 +51,7 @@ fn indirect_bubbles_past_the_limit_do_not_displace_a_search() {
     assert_eq!(bench.take()[0].datagram(), (peer().mapped, &waiting[..]));
 }
 
-//= C-TX-15: what strangers have us hold does not take the room of what our stack sends
+//= C-TX-15, T-10: what strangers have us hold does not take the room of what our stack sends
 #[test]
 fn strangers_do_not_take_the_room_of_our_own_packets() {
     let mut bench = Bench::qualified();
@@ -68,4 +68,51 @@ fn strangers_do_not_take_the_room_of_our_own_packets() {
     }
     assert!(bench.client.counters().dropped(DropReason::QueueFull) > 0, "no flood");
     assert_eq!(bench.send(&udp(own, NATIVE, &[0; 1200])), Outbound::Queued);
+}
+
+//= SEC-04, T-09: direct bubbles from very many peers do not displace whom our stack seeks
+#[test]
+fn a_search_of_ours_outlasts_a_flood_of_peers() {
+    let mut bench = Bench::qualified_with(Config { peers_max: 1_000, ..config() });
+    let own = bench.own();
+    let waiting = udp(own, peer_address(), b"waiting");
+    assert_eq!(bench.send(&waiting), Outbound::Queued);
+    let mut answered = 0;
+    for number in 0..20_000_u32 {
+        let mapped = SocketAddrV4::new(Ipv4Addr::from_bits((11 << 24) + number), 4096);
+        let stranger = TeredoAddress { mapped, ..peer() }.to_ipv6();
+        let _ = bench.inject(mapped, &bubble(stranger, own));
+        let sent = bench.take();
+        answered += sent.iter().filter(|sent| sent.is_to(mapped)).count();
+    }
+    assert!(answered > 3_000, "no flood: {answered}");
+    assert_eq!(bench.inject(peer().mapped, &bubble(peer_address(), own)), Inbound::Consumed);
+    assert!(bench.take().iter().any(|sent| sent.is_to(peer().mapped)));
+    assert_eq!(bench.route(peer_address()), Some(peer().mapped));
+}
+
+//= SEC-04, T-09: strangers that the stack answers, however many, do not keep us from new peers
+#[test]
+fn answered_strangers_do_not_keep_us_from_new_peers() {
+    let mut bench = Bench::qualified_with(Config { peers_max: 1_000, ..config() });
+    let own = bench.own();
+    for number in 0..3_000_u32 {
+        let mapped = SocketAddrV4::new(Ipv4Addr::from_bits((11 << 24) + number), 4096);
+        let stranger = TeredoAddress { mapped, ..peer() }.to_ipv6();
+        if let Inbound::Deliver(_) = bench.inject(mapped, &udp(stranger, own, b"ping")) {
+            assert_eq!(bench.route(stranger), Some(mapped));
+        }
+    }
+    assert!(bench.client.counters().dropped(DropReason::PeerListFull) > 0, "no flood");
+    bench.take();
+    assert_eq!(bench.send(&udp(own, peer_address(), b"x")), Outbound::Queued);
+    assert_eq!(bench.inject(peer().mapped, &bubble(peer_address(), own)), Inbound::Consumed);
+    assert_eq!(bench.route(peer_address()), Some(peer().mapped));
+}
+
+//= SEC-10, T-09: what is documented: a kilobyte for a peer, and 1.25 MiB for packets
+#[test]
+fn memory_is_a_kilobyte_for_a_peer() {
+    let config = Config { peers_max: 1 << 16, ..config() };
+    assert!(config.memory_max() <= (5 << 18) + 1024 * config.peers_max);
 }

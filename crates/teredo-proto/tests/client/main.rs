@@ -14,6 +14,7 @@ mod explicit;
 mod floods;
 mod harness;
 mod input;
+mod keys;
 mod maintenance;
 mod qualification;
 mod reception;

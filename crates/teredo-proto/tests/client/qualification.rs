@@ -216,7 +216,7 @@ fn an_invalid_answer_does_not_end_the_wait() {
     assert_eq!(bench.client.state(), State::Qualified);
 }
 
-//= C-QUAL-23: late answers, of the phase before or with an old nonce, are ignored
+//= C-QUAL-23, T-06: late answers, of the phase before or with an old nonce, are ignored
 #[test]
 fn late_answers_are_ignored() {
     let mut bench = Bench::started(config());

@@ -57,8 +57,8 @@ fn rule_1_accepts_and_keeps_valid() {
     assert_eq!(bench.client.counters().delivered, 5);
 }
 
-//= C-RX-03: trusted but from elsewhere: not accepted
-//= SEC-07: and the peer is not moved
+//= C-RX-03, T-05: trusted but from elsewhere: not accepted
+//= SEC-07, T-08: and the peer is not moved
 #[test]
 fn rule_1_does_not_accept_from_elsewhere() {
     let mut bench = Bench::qualified();
@@ -97,7 +97,7 @@ fn rule_2_learns_the_relay_from_the_echo_reply() {
 }
 
 //= C-RX-05: a wrong nonce proves nothing
-//= SEC-08: so a spoofed relay gets no traffic
+//= SEC-08, T-03: so a spoofed relay gets no traffic
 #[test]
 fn rule_2_wants_the_nonce() {
     let mut bench = Bench::quiet();
@@ -126,7 +126,7 @@ fn rule_2_wants_the_nonce() {
     assert!(bench.take().iter().all(|sent| !sent.is_to(spoofed)));
 }
 
-//= C-RX-06: the holder of the embedded endpoint is trusted
+//= C-RX-06, T-05: the holder of the embedded endpoint is trusted
 //= C-RX-08: a bubble ends there, other packets are delivered, the queue is flushed in both cases
 #[test]
 fn rule_3_trusts_the_embedded_endpoint() {
@@ -173,7 +173,7 @@ fn rule_3_makes_an_entry_that_may_get_bubbles() {
     assert_eq!(times, [0.0, 2.0, 4.0, 6.0]);
 }
 
-//= C-RX-06: only if that endpoint is one packets may go to
+//= C-RX-06, T-05: only if that endpoint is one packets may go to
 #[test]
 fn rule_3_does_not_trust_forbidden_endpoints() {
     let mut bench = Bench::qualified();
@@ -327,7 +327,7 @@ fn a_forged_origin_is_ignored() {
     assert_eq!(bench.inject(peer().mapped, &bytes), Inbound::Deliver(8..bytes.len()));
 }
 
-//= C-RX-13: link-local sources and neighbor discovery never pass
+//= C-RX-13, T-19: link-local sources and neighbor discovery never pass
 #[test]
 fn link_local_sources_and_neighbor_discovery_never_pass() {
     let mut bench = Bench::qualified();
@@ -436,7 +436,7 @@ fn a_relay_at_a_forbidden_origin_is_not_answered() {
     assert_eq!(bench.take(), []);
 }
 
-//= C-RX-17: routing headers, wherever they are
+//= C-RX-17, T-18: routing headers, wherever they are
 #[test]
 fn routing_headers_are_dropped() {
     let mut bench = Bench::qualified();

@@ -12,6 +12,7 @@ mod relay_transmission;
 mod server_acceptance;
 mod server_answers;
 mod server_forwarding;
+mod server_keys;
 mod server_limits;
 mod server_loops;
 mod sweeps;

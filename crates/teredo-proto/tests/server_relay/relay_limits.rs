@@ -1,9 +1,9 @@
 //! What keeps a relay alive under a flood.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::time::Duration;
 
-use teredo_proto::relay::{Relay, Scope};
+use teredo_proto::relay::{NewPeers, Relay, Scope};
 use teredo_proto::{DropReason, Event, Inbound, Outbound, Rate, Reason, Role};
 
 use crate::packets::*;
@@ -13,6 +13,97 @@ use crate::relay_transmission::{RELAY, connect, data, direct, relay, relay_with}
 fn to_client(number: u32) -> Vec<u8> {
     let address = Ipv4Addr::from_bits(Ipv4Addr::new(11, 0, 0, 0).to_bits() + number);
     udp(NATIVE, teredo(SERVER, SocketAddrV4::new(address, 4096)), &[])
+}
+
+/// A packet from any node to one of very many clients, of any server.
+fn scan(native: Ipv6Addr, server: Ipv4Addr, number: u32) -> Vec<u8> {
+    let address = Ipv4Addr::from_bits(Ipv4Addr::new(11, 0, 0, 0).to_bits() + number);
+    udp(native, teredo(server, SocketAddrV4::new(address, 4096)), &[])
+}
+
+/// Clients that `relay` begins to seek for a scan of `count`; `native` makes up the sources.
+fn sought(
+    relay: &mut Relay,
+    count: u32,
+    native: impl Fn(u32) -> Ipv6Addr,
+    server: impl Fn(u32) -> Ipv4Addr,
+) -> usize {
+    let mut seek = |number| {
+        let packet = scan(native(number), server(number), number);
+        let outbound = relay.handle_packet(ms(0), &packet);
+        drain(relay);
+        outbound == Outbound::Queued
+    };
+    (0..count).filter(|&number| seek(number)).count()
+}
+
+fn many_servers(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(Ipv4Addr::new(12, 0, 0, 0).to_bits() + number)
+}
+
+//= R-LIM-01, T-14: a scanner gets its share of new clients and leaves the rest to others
+#[test]
+fn a_scanner_gets_its_share() {
+    let in_prefix = |bits: u32| {
+        move |number: u32| {
+            let scattered = u128::from(number.wrapping_mul(0x9e37_79b9)) << 96 >> bits;
+            Ipv6Addr::from_bits(v6("2a00::").to_bits() | scattered)
+        }
+    };
+    for (bits, share) in [(128, 250), (64, 250), (48, 500), (32, 1000)] {
+        let mut relay = relay();
+        let from = in_prefix(bits.min(127));
+        assert_eq!(sought(&mut relay, 20_000, from, many_servers), share, "of a /{bits}");
+        assert_eq!(events(&mut relay), [], "one who is refused is no overload");
+        assert_eq!(relay.handle_packet(ms(0), &data(0)), Outbound::Queued);
+        assert_eq!(drain(&mut relay).len(), 1, "another one's bubble");
+    }
+}
+
+//= R-LIM-01, T-14: a minute of scans from whole networks, and every new client of others is sought
+#[test]
+fn honest_hosts_find_new_clients_beside_scanners() {
+    let mut relay = relay_with(|config| config.peers_max = 65_536);
+    let mut number = 0_u32;
+    let mut scan_once = |relay: &mut Relay, now| {
+        // Two /32s, each with as many links as it likes.
+        let network: u128 = [0x2a00_0001, 0x2a00_0002][number as usize % 2] << 96;
+        let link = u128::from(number.wrapping_mul(0x9e37_79b9)) << 64;
+        let native = Ipv6Addr::from_bits(network | link | 1);
+        let _ = relay.handle_packet(now, &scan(native, many_servers(number), number));
+        number += 1;
+    };
+    for second in 0..60 {
+        for tick in 0..1000 {
+            let now = ms(1000 * second + tick);
+            relay.handle_timeout(now);
+            for _ in 0..5 {
+                scan_once(&mut relay, now);
+            }
+            drain(&mut relay);
+        }
+        let now = ms(1000 * second + 999);
+        let mapped = SocketAddrV4::new(Ipv4Addr::new(13, 0, 0, second as u8), 4096);
+        let honest = teredo(SERVER, mapped);
+        assert_eq!(relay.handle_packet(now, &udp(NATIVE, honest, b"x")), Outbound::Queued);
+        assert!(!drain(&mut relay).is_empty(), "nobody sought in second {second}");
+        // And it is still sought when its answer comes.
+        let (_, flushed) = exchange(&mut relay, now, mapped, &bubble(honest, LINK_LOCAL));
+        assert_eq!(flushed.len(), 1);
+    }
+    assert!(relay.peer_count() <= 65_536);
+    assert!(!events(&mut relay).contains(&Event::Overload(true)));
+}
+
+//= R-LIM-01, T-14: no server gets more than half of all bubbles, whoever asks for them
+#[test]
+fn no_server_gets_all_bubbles() {
+    let mut relay = relay();
+    let anywhere = |number: u32| Ipv6Addr::from_bits(0x2a00_u128 << 112 | u128::from(number) << 90);
+    assert_eq!(sought(&mut relay, 20_000, anywhere, |_| OTHER_SERVER), 2000);
+    assert_eq!(events(&mut relay), []);
+    assert_eq!(sought(&mut relay, 20_000, anywhere, many_servers), 2000);
+    assert_eq!(events(&mut relay), [Event::Overload(true)], "now everybody is refused");
 }
 
 /// New clients that are taken of `count`, from `first` on, at one moment.
@@ -39,7 +130,9 @@ fn only_served_sources_reach_clients() {
 //= R-LIM-01: new clients are taken at a limited rate, known ones are served all the same
 #[test]
 fn new_clients_are_limited() {
-    let mut relay = relay_with(|config| config.new_peers = Rate { per_s: 10, burst: 20 });
+    let mut relay = relay_with(|config| {
+        config.new_peers = NewPeers::undivided(Rate { per_s: 10, burst: 20 });
+    });
     connect(&mut relay, ms(0));
     assert_eq!(taken(&mut relay, 0, 0, 100), 19);
     assert_eq!(taken(&mut relay, 1000, 1000, 100), 10);
@@ -50,7 +143,9 @@ fn new_clients_are_limited() {
 //= R-ADV-01: overload is told when it begins and when it is over, so that routes can follow
 #[test]
 fn overload_is_told() {
-    let mut relay = relay_with(|config| config.new_peers = Rate { per_s: 1, burst: 2 });
+    let mut relay = relay_with(|config| {
+        config.new_peers = NewPeers::undivided(Rate { per_s: 1, burst: 2 });
+    });
     taken(&mut relay, 0, 0, 2);
     assert_eq!(relay.poll_event(), None);
     taken(&mut relay, 0, 2, 2);
@@ -84,7 +179,7 @@ fn events(relay: &mut Relay) -> Vec<Event> {
 fn a_trusted_client_survives_a_flood() {
     let mut relay = relay_with(|config| {
         config.peers_max = 64;
-        config.new_peers = Rate { per_s: 1_000_000, burst: 1_000_000 };
+        config.new_peers = NewPeers::undivided(Rate { per_s: 1_000_000, burst: 1_000_000 });
     });
     connect(&mut relay, ms(0));
     for number in 0..100_000 {
@@ -133,7 +228,8 @@ fn errors_are_limited_and_exclude_what_rfc_4443_excludes() {
 //= SEC-10: a thousand clients at once are sought in bounded batches, and none is forgotten
 #[test]
 fn many_clients_are_sought_in_batches() {
-    let mut relay = relay();
+    let mut relay =
+        relay_with(|config| config.new_peers = NewPeers::undivided(config.new_peers.total));
     for number in 0..3000 {
         assert_eq!(relay.handle_packet(ms(0), &to_client(number)), Outbound::Queued);
         drain(&mut relay);
@@ -150,7 +246,8 @@ fn many_clients_are_sought_in_batches() {
 
 #[test]
 fn undrained_bubbles_are_bounded() {
-    let mut relay = relay();
+    let mut relay =
+        relay_with(|config| config.new_peers = NewPeers::undivided(config.new_peers.total));
     let queued = (0..3000)
         .filter(|&number| relay.handle_packet(ms(0), &to_client(number)) == Outbound::Queued);
     assert_eq!(queued.count(), 1024);

@@ -50,7 +50,7 @@ fn malformed_datagrams_are_dropped() {
     }
 }
 
-//= R-RX-02: the source is Teredo and embeds the observed endpoint
+//= R-RX-02, T-05: the source is Teredo and embeds the observed endpoint
 #[test]
 fn the_embedded_endpoint_has_to_be_the_observed_one() {
     let mut relay = connected();
@@ -75,6 +75,29 @@ fn unknown_clients_are_ignored() {
         assert_eq!(refusal(&mut relay, CLIENT_AT, &payload), DropReason::UnknownPeer);
         assert_eq!(relay.peer_count(), 0);
     }
+}
+
+//= T-23: what an echo service sends back of a relay's own bubble or data ends there
+#[test]
+fn an_echo_service_starts_no_loop() {
+    let mut relay = relay();
+    assert_eq!(relay.handle_packet(ms(0), &data(0)), Outbound::Queued);
+    let sent = drain(&mut relay);
+    assert!(!sent.is_empty());
+    for sent in sent {
+        let Sent::Datagram { to, payload, .. } = sent else { panic!("{sent:?}") };
+        for from in [to, CLIENT_AT] {
+            let (inbound, sent) = exchange(&mut relay, ms(1), from, &payload);
+            assert_eq!(inbound, Inbound::Dropped(DropReason::NotTeredoSource));
+            assert!(sent.is_empty());
+        }
+    }
+    let (inbound, sent) = exchange(&mut relay, ms(1), CLIENT_AT, &data(0));
+    assert_eq!((inbound, sent), (Inbound::Dropped(DropReason::NotTeredoSource), vec![]));
+    // Nor are the ports of such services sent to at all.
+    let echo_port = SocketAddrV4::new(*CLIENT_AT.ip(), 7);
+    let to_service = udp(NATIVE, teredo(SERVER, echo_port), &[]);
+    assert_eq!(relay.handle_packet(ms(1), &to_service), Outbound::Dropped(DropReason::DeniedPort));
 }
 
 //= R-RX-04: a known client becomes trusted by whatever it sends, and its packets go

@@ -43,6 +43,19 @@ fn the_answer_is_the_vector() {
     assert_eq!(sent, [datagram(CLIENT_AT, expected)]);
 }
 
+//= T-12: on the wire no answer is more than 1.74 times as large as what it answers
+#[test]
+fn no_answer_is_much_larger_than_its_question() {
+    const HEADERS: usize = 20 + 8;
+    let with_nonce = with_authentication(Authentication::nonce_only(NONCE), &solicitation());
+    for request in [solicitation(), with_nonce] {
+        let (inbound, sent) = exchange(&mut server(), ms(0), CLIENT_AT, &request);
+        let [Sent::Datagram { payload, .. }] = &sent[..] else { panic!("{inbound:?}: {sent:?}") };
+        let (asked, answered) = (HEADERS + request.len(), HEADERS + payload.len());
+        assert!(100 * answered <= 174 * asked, "{asked} to {answered} bytes");
+    }
+}
+
 //= S-RS-01, S-RS-06: the origin is the observed endpoint, and there the answer goes
 #[test]
 fn the_origin_is_the_observed_endpoint() {

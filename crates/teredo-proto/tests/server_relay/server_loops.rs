@@ -48,6 +48,18 @@ fn nothing_goes_to_ourselves() {
     }
 }
 
+//= S-LOOP-02: nor to a native address through which another tunnel would bring it back
+#[test]
+fn nothing_goes_to_ourselves_through_other_tunnels() {
+    let mut server = server();
+    for own in ["2002:cb00:710a::1", "2002:cb00:710b::1", "2001:db8::5efe:cb00:710a"] {
+        let payload = echo(client(), v6(own), b"nonce");
+        assert_eq!(dropped(&mut server, CLIENT_AT, &payload), DropReason::Loop, "{own}");
+    }
+    let others = echo(client(), v6("2002:c000:201::1"), b"nonce");
+    assert_eq!(exchange(&mut server, ms(0), CLIENT_AT, &others).1.len(), 1);
+}
+
 //= S-LOOP-03: from port 3544 to port 3544 nothing is passed on; clients mapped there are reached
 #[test]
 fn nothing_passes_between_server_ports() {

@@ -86,7 +86,7 @@ fn random_bytes(random: &mut Random) -> Vec<u8> {
     beginning.iter().copied().chain(rest).collect()
 }
 
-//= P-WIRE-26, SEC-10: damaged datagrams never panic, and each is taken or dropped by name
+//= P-WIRE-26, SEC-10, T-24: damaged datagrams never panic, and each is taken or dropped by name
 #[test]
 fn damaged_datagrams_are_taken_or_dropped_by_name() {
     let mut random = Random::new(SEED);

@@ -1,8 +1,8 @@
-//! Interfaces, addresses and routes, by rtnetlink.
+//! Interfaces, addresses and routes, by rtnetlink; and word of changes to the packet filter.
 //!
 //! Everything is synchronous: a call returns when the kernel has acknowledged it, and its error
-//! names what was asked. [`Monitor`] tells when something has changed. A socket stays in the
-//! network namespace of the thread that opened it.
+//! names what was asked. [`Monitor`] and [`RulesetMonitor`] tell when something has changed. A
+//! socket stays in the network namespace of the thread that opened it.
 //!
 //! The codec crates change often; their types do not leave this module.
 
@@ -12,6 +12,7 @@
 )]
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
@@ -24,6 +25,7 @@ pub use self::address::{AddressEntry, AddressOrigin, AddressScope, InterfaceAddr
 pub use self::link::{LinkCounters, LinkEntry, LinkState};
 pub use self::monitor::Monitor;
 pub use self::route::{InstalledRoute, ROUTE_PROTOCOL, Route};
+pub use self::ruleset::RulesetMonitor;
 use crate::caps::Capability;
 use crate::error::Context;
 
@@ -31,6 +33,7 @@ mod address;
 mod link;
 mod monitor;
 mod route;
+mod ruleset;
 
 /// The kernel fills dumps in pieces of at most 32 KiB.
 const RECEIVE_BYTES: usize = 64 << 10;
@@ -170,6 +173,12 @@ impl From<Family> for AddressFamily {
             Family::V4 => Self::Inet,
             Family::V6 => Self::Inet6,
         }
+    }
+}
+
+impl AsFd for Netlink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -21,7 +21,7 @@ use super::publication::publication;
 use super::snapshot::Snapshot;
 use super::{Args, Obstacle, Source, managed};
 use crate::exit::Exit;
-use crate::host::{MONITOR, SIGNALS, Watch, Watching};
+use crate::host::{MONITOR, Repair, SIGNALS, Watch, Watching};
 use crate::publisher::Publisher;
 use crate::report::Report;
 
@@ -47,15 +47,12 @@ pub(super) struct ClientHost<'a> {
     told: Option<Snapshot>,
     give_up_at: Option<Instant>,
     has_qualified: bool,
-    restored_at: Option<Instant>,
+    repair: Repair,
     exit: Exit,
 }
 
 /// What a client's surroundings are made of.
 type Parts<'a> = (Report, &'a Publisher, &'a mut dyn Source, &'a mut Watch, Tunnel);
-
-/// Time between two repairs of the interface: there may be somebody who keeps changing it.
-const RESTORE_PAUSE: Duration = Duration::from_secs(5);
 
 /// What of the network matters to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +104,7 @@ impl<'a> ClientHost<'a> {
             told: None,
             give_up_at,
             has_qualified: false,
-            restored_at: None,
+            repair: Repair::default(),
             exit: Exit::Ok,
         })
     }
@@ -161,22 +158,7 @@ impl<'a> ClientHost<'a> {
         self.kind = managed::network(&self.args);
         self.rest_or_serve(now, client);
         self.publish(client);
-        self.restore(now)
-    }
-
-    /// Network managers, and people, take the interface down or its address away.
-    fn restore(&mut self, now: Instant) -> io::Result<()> {
-        let due = self.restored_at.map(|at| at + RESTORE_PAUSE);
-        if let Some(due) = due.filter(|due| *due > now) {
-            self.watch.look_again(due);
-            return Ok(());
-        }
-        if self.tunnel.restore()? {
-            let name = self.tunnel.name();
-            self.report.say(&format!("somebody else has changed {name}; it is set up again"));
-            self.restored_at = Some(now);
-        }
-        Ok(())
+        self.repair.restore(now, self.watch, &mut self.tunnel, &self.report)
     }
 
     /// Teredo is the last resort (RFC 4380 section 5.5).
@@ -289,7 +271,12 @@ impl Host<Client> for ClientHost<'_> {
                     resolver.ask()?;
                 }
             }
-            Event::StateChanged(_)
+            Event::KeyRenewal(true) => self.report.say(&format!(
+                "server {} asks for a new key for this client; the old one still serves",
+                self.args.server_name()
+            )),
+            Event::KeyRenewal(false)
+            | Event::StateChanged(_)
             | Event::NatKindChanged(_)
             | Event::PeerReached(_)
             | Event::PeerUnreachable(_)

@@ -129,3 +129,29 @@ struct Change {
     external: Option<SocketAddrV4>,
     reason: Option<&'static str>,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn is_on_unless_switched_off_and_the_type_insists() {
+        for (options, expected) in [
+            (&[][..], true),
+            (&["--type", "enterpriseclient"], true),
+            (&["--no-port-mapping"], false),
+            (&["--no-port-mapping", "--type", "natawareclient"], true),
+        ] {
+            let words = ["x", "--server", "192.0.2.1"].iter().chain(options);
+            assert_eq!(Line::parse_from(words).args.maps_port(), expected, "{options:?}");
+        }
+    }
+}

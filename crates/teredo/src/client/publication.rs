@@ -55,6 +55,7 @@ pub(super) fn publication(
         external_mapping: mapped,
         address: client.address(),
         port: NonZeroU16::new(port),
+        key_renewal: client.key_renewal(),
         ..known
     }
 }

@@ -70,6 +70,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// Runs a client until it is told to end or its options change.
 pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     let Start { report, publisher, source, watch, server, last_port } = start;
+    let secret = args.key.secret().map_err(Failure::of("key-unusable"))?;
     let secondary = args.secondary.beside(server)?;
     let network = Network::read(server)?;
     let filter = network.addresses.ipv4_filter(&args.common.allow_ipv4);
@@ -92,7 +93,9 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     config.refresh_interval = Duration::from_secs(args.refresh_interval.into());
     config.dormant_after = args.dormant_after();
     config.strict = args.strict;
+    config.secret = secret;
     config.filter = filter;
+    config.peers_max = args.peers_max.map_or(config.peers_max, |most| most as usize);
 
     let mut client = Client::new(config, seed()?);
     let now = BootClock.now();

@@ -13,6 +13,8 @@ pub(super) struct Snapshot {
     nat: NatKind,
     address: Option<Ipv6Addr>,
     mapped: Option<SocketAddrV4>,
+    /// Whether the server asks for a new key; none without a key.
+    key_renewal: Option<bool>,
 }
 
 impl Snapshot {
@@ -23,6 +25,7 @@ impl Snapshot {
             nat: client.nat_kind(),
             address: client.address(),
             mapped: client.mapped(),
+            key_renewal: client.key_renewal(),
         }
     }
 
@@ -38,6 +41,7 @@ impl Snapshot {
             mapped: self.mapped,
             port,
             interface,
+            key_renewal: self.key_renewal,
             elapsed_ms,
         }
     }
@@ -55,7 +59,8 @@ impl Snapshot {
             (State::Qualified, address, _)
                 if before.is_some_and(|before| before.address == address) =>
             {
-                nat.to_owned()
+                // Else it is the key that is to be renewed, or no more, and that was said.
+                return before.filter(|before| before.nat != self.nat).map(|_| nat.to_owned());
             }
             (State::Qualified, Some(address), Some(mapped)) => {
                 let took = took_ms.map(|took_ms| format!(" after {took_ms:.1} ms"));
@@ -63,7 +68,9 @@ impl Snapshot {
                 format!("qualified{took}: {address}, mapped to {mapped}; {nat}")
             }
             (State::Probe, ..) => format!("asking server {server} for an address"),
-            (State::Offline(reason), ..) => return offline(reason, server),
+            (State::Offline(reason), ..) => {
+                return offline(reason, server, self.key_renewal.is_some());
+            }
             (State::Dormant, ..) => "dormant until somebody needs the address".to_owned(),
             (State::Qualified, ..) => return None,
         };
@@ -83,16 +90,21 @@ pub(super) struct Fact<'a> {
     mapped: Option<SocketAddrV4>,
     port: u16,
     interface: &'a str,
+    key_renewal: Option<bool>,
     elapsed_ms: f64,
 }
 
-fn offline(reason: OfflineReason, server: &str) -> Option<String> {
+fn offline(reason: OfflineReason, server: &str, has_key: bool) -> Option<String> {
     let why = match reason {
         // Whoever stopped it knows why, and has said so.
         OfflineReason::Stopped => return None,
         OfflineReason::ForbiddenServer => {
             format!("server {server} has no public IPv4 address (--allow-ipv4 makes it one)")
         }
+        OfflineReason::NoAnswer if has_key => format!(
+            "no answer from server {server} (is UDP port 3544 blocked, the server gone, or the key \
+             not the one it has?)"
+        ),
         OfflineReason::NoAnswer => {
             format!(
                 "no answer from server {server} (is UDP port 3544 blocked, or the server gone?)"
@@ -102,6 +114,9 @@ fn offline(reason: OfflineReason, server: &str) -> Option<String> {
             "no answer from the secondary address of server {server}, which --strict asks for"
         ),
         OfflineReason::Refused => format!("server {server} serves only clients it knows"),
+        OfflineReason::NoProof => {
+            format!("server {server} does not show that it knows the key of this client")
+        }
         OfflineReason::SymmetricNat => "the NAT is symmetric: it shows another address or port to \
                                         each destination"
             .to_owned(),

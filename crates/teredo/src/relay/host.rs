@@ -13,7 +13,7 @@ use teredo_proto::{Event, Instant};
 
 use super::publication::publication;
 use super::{Args, native_address, scope};
-use crate::host::{MONITOR, SIGNALS, Watch, Watching};
+use crate::host::{MONITOR, Repair, SIGNALS, Watch, Watching};
 use crate::publisher::Publisher;
 use crate::report::Report;
 
@@ -29,6 +29,7 @@ pub(super) struct RelayHost {
     /// As they were when the relay last heard of them.
     addresses: Addresses,
     is_serving: bool,
+    repair: Repair,
 }
 
 impl RelayHost {
@@ -39,8 +40,9 @@ impl RelayHost {
         port: u16,
         addresses: Addresses,
     ) -> Self {
+        let (is_serving, repair) = (true, Repair::default());
         let host =
-            Self { args, report, publisher, watch, tunnel, port, addresses, is_serving: true };
+            Self { args, report, publisher, watch, tunnel, port, addresses, is_serving, repair };
         host.publish();
         host
     }
@@ -54,7 +56,7 @@ impl RelayHost {
         self.publisher.publish(publication(&self.args, local, Some(interface)));
     }
 
-    fn look_at_network(&mut self, relay: &mut Relay) -> io::Result<()> {
+    fn look_at_network(&mut self, now: Instant, relay: &mut Relay) -> io::Result<()> {
         let addresses = Addresses::read()?;
         if addresses != self.addresses {
             relay.set_filter(addresses.ipv4_filter(&self.args.common.allow_ipv4));
@@ -63,7 +65,7 @@ impl RelayHost {
             self.serve_or_rest(&addresses, relay)?;
         }
         self.addresses = addresses;
-        Ok(())
+        self.repair.restore(now, &mut self.watch, &mut self.tunnel, &self.report)
     }
 
     /// Tells programs what the relay does now, for instance those that announce its route.
@@ -131,6 +133,7 @@ impl Host<Relay> for RelayHost {
             | Event::AddressChanged(_)
             | Event::AddressDeprecated
             | Event::NatKindChanged(_)
+            | Event::KeyRenewal(_)
             | Event::ServerLost
             | Event::PeerReached(_)
             | Event::PeerUnreachable(_) => {}
@@ -157,7 +160,7 @@ impl Host<Relay> for RelayHost {
 
     fn handle_deadline(&mut self, now: Instant, relay: &mut Relay) -> io::Result<Flow> {
         if self.watch.is_due(now) {
-            self.look_at_network(relay)?;
+            self.look_at_network(now, relay)?;
         }
         Ok(Flow::Continue)
     }

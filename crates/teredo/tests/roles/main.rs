@@ -6,6 +6,8 @@ mod client;
 mod daemon;
 mod failures;
 mod internet;
+mod island;
+mod keys;
 mod relay;
 mod running;
 mod server;

@@ -1,9 +1,11 @@
 //! `teredo relay`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use teredo_sys::netlink::Route;
 
 use crate::client::{client, relay, server};
 use crate::internet::{Interface, Internet, PATIENCE, RELAY_V6, with_namespaces};
@@ -66,6 +68,36 @@ fn a_host_specific_relay_rests_without_native_ipv6() {
         internet.relay.add_native(RELAY_V6);
         wait_for(|interface| interface.routes.len() == 1);
         assert_eq!(relay.fact()["state"], json!("serving"));
+    });
+}
+
+//= R-ADV-01: puts its route back when somebody takes the route or the interface down
+#[test]
+fn sets_its_route_again_when_somebody_takes_it_away() {
+    with_namespaces("relay::sets_its_route_again_when_somebody_takes_it_away", || {
+        for further in [&[][..], &["--host-only"]] {
+            let internet = Internet::new();
+            let relay = relay(&internet, further);
+            let before = internet.relay.interface("teredo");
+            let wait = || {
+                let end = Instant::now() + PATIENCE;
+                while internet.relay.interface("teredo") != before {
+                    assert!(Instant::now() < end, "{:?}", internet.relay.interface("teredo"));
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            };
+            internet.relay.change(|netlink| {
+                let index = netlink.link_index("teredo").unwrap();
+                let route = Route::on_link(SERVICE_PREFIX.into(), 32, index);
+                netlink.delete_route(&route).unwrap();
+            });
+            wait();
+            let down = ["link", "set", "teredo", "down"];
+            let status = internet.relay.command(Command::new("ip").args(down)).status();
+            assert!(status.unwrap().success());
+            wait();
+            assert!(relay.interrupt().contains("somebody else"));
+        }
     });
 }
 

@@ -239,6 +239,19 @@ static void fork_and_try(struct slot *slot)
     waitpid(child, NULL, 0);
 }
 
+/* A child that goes on without another program, as a server does that forks for each client. */
+static void fork_and_stay(void)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        /* Nor does it outlive a test that fails. */
+        alarm(20);
+        pause();
+        _exit(0);
+    }
+    say("= %d", (int)child);
+}
+
 static void stable(int id, unsigned family, const char *mode)
 {
     struct slot *slot = prepare(id, mode, 0);
@@ -337,6 +350,8 @@ int main(void)
             say("= %u", CancelMibChangeNotify2((HANDLE)(uintptr_t)a));
         } else if (sscanf(line, "fork %d", &id) == 1) {
             fork_and_try(&slots[id]);
+        } else if (strcmp(line, "fork\n") == 0) {
+            fork_and_stay();
         } else if (sscanf(line, "stable %d %u %15s", &id, &family, mode) == 3) {
             stable(id, family, mode);
         } else if (sscanf(line, "addresses %d %u %d", &id, &family, &number) == 3) {

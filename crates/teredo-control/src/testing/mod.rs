@@ -15,6 +15,8 @@
 //! No part of the programming interface: made for the tests of this workspace, and may change with
 //! them.
 
+mod impostor;
+
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -28,6 +30,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+
+pub use impostor::{Impostor, listening};
 
 use crate::server::{self, Config, Server};
 use crate::varlink::Frames;
