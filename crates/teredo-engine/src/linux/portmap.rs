@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use teredo_proto::Instant;
 use teredo_proto::portmap::{Config, Event, Failure, PortMapper, Protocol, TRANSMIT_LEN_MAX};
+use teredo_sys::epoll::{Interest, Poller};
 use teredo_wire::pcp;
 
 use super::{BootClock, seed};
@@ -23,9 +24,10 @@ use crate::network::{default_gateway, ipv4_source_towards};
 #[derive(Debug)]
 pub struct PortMapping {
     port: u16,
-    socket: UdpSocket,
-    /// Hears the gateway say that it has booted; none if another program listens already.
-    announcements: Option<UdpSocket>,
+    /// Watches what there is below, because that comes and goes.
+    poller: Poller,
+    /// While the host has a gateway.
+    sockets: Option<Sockets>,
     /// From when the host has had a gateway.
     mapper: Option<PortMapper>,
     /// The way of last resort.
@@ -40,36 +42,26 @@ pub struct PortMapping {
 }
 
 impl PortMapping {
-    /// Opens the sockets for a mapping of the local UDP port `port`, and asks for nothing yet. A port
-    /// that has been mapped for ever is remembered in `state`, so that the next life can give it
-    /// back if this one cannot.
+    /// For a mapping of the local UDP port `port`; asks for nothing yet. A port that has been mapped
+    /// for ever is remembered in `state`, so that the next life can give it back if this one cannot.
     ///
     /// # Errors
-    /// The kernel's, if it gives no socket.
-    pub fn open(port: u16, state: Option<PathBuf>) -> io::Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.set_nonblocking(true)?;
-        // Every host is in this group by itself.
-        let announcements = UdpSocket::bind((pcp::ANNOUNCEMENT_GROUP, pcp::CLIENT_PORT)).ok();
-        let announcements = announcements.filter(|it| it.set_nonblocking(true).is_ok());
+    /// The kernel's, if it gives no descriptors.
+    pub fn new(port: u16, state: Option<PathBuf>) -> io::Result<Self> {
+        let (poller, igd) = (Poller::new()?, Igd::new(port, state)?);
+        poller.add(&igd, 0, Interest::Read)?;
         Ok(Self {
             port,
-            socket,
-            announcements,
+            poller,
+            sockets: None,
             mapper: None,
-            igd: Igd::new(port, state)?,
+            igd,
             ends: None,
             igd_at: None,
             igd_external: None,
             events: VecDeque::new(),
             is_wanted: false,
         })
-    }
-
-    /// What becomes readable when there is something to [`receive`](Self::receive).
-    pub fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let announcements = self.announcements.as_ref().map(AsFd::as_fd);
-        [self.socket.as_fd(), self.igd.as_fd()].into_iter().chain(announcements)
     }
 
     /// Whether a mapping is to be there. Asks for it at once, or gives it back.
@@ -100,6 +92,9 @@ impl PortMapping {
         if self.ends.replace((gateway, local)) != Some((gateway, local)) {
             self.stop_igd();
             self.igd_at = Some(now + IGD_PATIENCE);
+            // Closed ones are watched no more.
+            self.sockets = None;
+            self.sockets = Sockets::open(gateway, local, &self.poller).ok();
         }
         match &mut self.mapper {
             Some(mapper) => mapper.set_network(now, gateway, local),
@@ -118,8 +113,7 @@ impl PortMapping {
     /// Takes what has arrived.
     pub fn receive(&mut self, now: Instant) {
         let mut buffer = [0; pcp::LEN_MAX + 1];
-        let sockets = [Some(&self.socket), self.announcements.as_ref()];
-        for socket in sockets.into_iter().flatten() {
+        for socket in self.sockets.iter().flat_map(Sockets::all) {
             for _ in 0..DATAGRAMS_PER_TURN_MAX {
                 // An error that stays shows as silence.
                 let Ok((len, SocketAddr::V4(from))) = socket.recv_from(&mut buffer) else { break };
@@ -242,7 +236,7 @@ impl PortMapping {
         while let Some(transmit) = self.mapper.as_mut().and_then(|it| it.poll_transmit(&mut buffer))
         {
             // What is lost here is sent again as if it had been lost on the way.
-            let _ = self.socket.send_to(&buffer[..transmit.len], transmit.to);
+            let _ = self.sockets.as_ref().map(|it| it.requests.send(&buffer[..transmit.len]));
         }
     }
 
@@ -253,13 +247,15 @@ impl PortMapping {
         if self.mapper.as_ref().and_then(PortMapper::protocol).is_none() {
             return Ok(());
         }
-        self.socket.set_nonblocking(false)?;
+        let Some(Sockets { requests, .. }) = &self.sockets else { return Ok(()) };
+        let requests = requests.try_clone()?;
+        requests.set_nonblocking(false)?;
         let end = clock.now() + CLOSE_MAX;
         let mut buffer = [0; pcp::LEN_MAX];
         while let Some(deadline) = self.deadline().filter(|_| clock.now() < end) {
             let wait = deadline.min(end).since(clock.now()).max(Duration::from_millis(1));
-            self.socket.set_read_timeout(Some(wait))?;
-            let received = self.socket.recv_from(&mut buffer);
+            requests.set_read_timeout(Some(wait))?;
+            let received = requests.recv_from(&mut buffer);
             let Some(mapper) = &mut self.mapper else { return Ok(()) };
             match received {
                 Ok((len, SocketAddr::V4(from))) => {
@@ -270,6 +266,41 @@ impl PortMapping {
             self.send();
         }
         Ok(())
+    }
+}
+
+impl AsFd for PortMapping {
+    /// Becomes readable when there is something to [`receive`](PortMapping::receive).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
+    }
+}
+
+/// What is open towards one gateway.
+#[derive(Debug)]
+struct Sockets {
+    /// Connected, so that nobody but the gateway gets through.
+    requests: UdpSocket,
+    /// Hears the gateway say that it has booted; none if another program listens already.
+    announcements: Option<UdpSocket>,
+}
+
+impl Sockets {
+    fn open(gateway: Ipv4Addr, local: Ipv4Addr, poller: &Poller) -> io::Result<Self> {
+        let requests = UdpSocket::bind((local, 0))?;
+        requests.connect((gateway, pcp::SERVER_PORT))?;
+        // Every host is in this group by itself.
+        let announcements = UdpSocket::bind((pcp::ANNOUNCEMENT_GROUP, pcp::CLIENT_PORT)).ok();
+        let sockets = Self { requests, announcements };
+        for socket in sockets.all() {
+            socket.set_nonblocking(true)?;
+            poller.add(socket, 0, Interest::Read)?;
+        }
+        Ok(sockets)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &UdpSocket> {
+        [&self.requests].into_iter().chain(&self.announcements)
     }
 }
 

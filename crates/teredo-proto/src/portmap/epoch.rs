@@ -52,8 +52,8 @@ mod tests {
             (1_160, 660, true),
             (1_160, 648, true),
             (1_160, 647, false),
-            (1_160, 675, true),
-            (1_160, 680, false),
+            (1_160, 672, true),
+            (1_160, 673, false),
             (1_001, 0, false),
         ] {
             assert_eq!(epoch.continues_pcp(at(now), seconds), continues, "{now} {seconds}");

@@ -99,7 +99,7 @@ impl<'a> ClientHost<'a> {
             server,
             resolver,
             port,
-            mapping: Mapping::open(port, report)?,
+            mapping: Mapping::new(port, report)?,
             network,
             told: None,
             give_up_at,
@@ -257,7 +257,7 @@ impl Watching for ClientHost<'_> {
     fn further(&self) -> Vec<BorrowedFd<'_>> {
         let resolver = self.resolver.as_ref().map(AsFd::as_fd);
         let own = self.publisher.source().into_iter().chain(resolver);
-        own.chain(self.mapping.sources()).collect()
+        own.chain([self.mapping.as_fd()]).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddrV4;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -24,13 +24,8 @@ pub(super) struct Mapping {
 
 impl Mapping {
     /// For a client with this local port.
-    pub(super) fn open(port: u16, report: Report) -> io::Result<Self> {
-        Ok(Self { port: PortMapping::open(port, Some(state()))?, report })
-    }
-
-    /// What becomes readable when there is something to [`receive`](Self::receive).
-    pub(super) fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.port.sources()
+    pub(super) fn new(port: u16, report: Report) -> io::Result<Self> {
+        Ok(Self { port: PortMapping::new(port, Some(state()))?, report })
     }
 
     /// Asks for the mapping while the client is in service or on its way there, and gives it back
@@ -100,6 +95,13 @@ impl Mapping {
         self.report.say(&format!("the gateway maps no port to this client: {failure}"));
         let (protocol, reason) = (self.port.protocol(), Some(failure.name()));
         self.report.fact(&Change { event: "mapping", protocol, external: None, reason });
+    }
+}
+
+impl AsFd for Mapping {
+    /// Becomes readable when there is something to [`receive`](Mapping::receive).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.port.as_fd()
     }
 }
 
