@@ -134,6 +134,8 @@ pub fn our_client(internet: &Internet, number: usize, program: &PathBuf) -> Comm
     let mut command = ours(internet, &internet.clients[number - 1], program, "client");
     let (server, secondary) = (SERVER.to_string(), SECONDARY.to_string());
     command.args(["--server", &server, "--secondary", &secondary, "--interface", "teredo"]);
+    // As Miredo, which refuses nothing.
+    command.args(["--allow", "all"]);
     command
 }
 

@@ -125,7 +125,10 @@ fn grants(speaks: Speaks, protocol: &str) -> Result<()> {
 /// Our client 1, which remembers its port for the length of the test.
 fn client_command(internet: &Internet) -> Result<Command> {
     let mut command = roles::our_client(internet, 1, &program::debug()?);
-    command.env("STATE_DIRECTORY", internet.directory().join("state"));
+    // As systemd does it.
+    let state = internet.directory().join("state");
+    std::fs::create_dir_all(&state)?;
+    command.env("STATE_DIRECTORY", state);
     Ok(command)
 }
 

@@ -11,6 +11,7 @@ mod dist;
 mod floors;
 mod licences;
 mod lint;
+mod loom;
 mod soak;
 mod source;
 mod test;
@@ -42,6 +43,8 @@ enum Command {
     Licenses,
     /// Put together the C library: shared, static, headers, pkg-config
     Dist(dist::Arguments),
+    /// Try all interleavings of the hand-overs between threads
+    Loom,
     /// Long runs by name; without a name, list them
     Soak(soak::Arguments),
 }
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Licenses => licences::run(),
         Command::Dist(arguments) => dist::run(&arguments),
+        Command::Loom => loom::run(),
         Command::Soak(arguments) => soak::run(&arguments),
     };
     finish(done.map(|()| ExitCode::SUCCESS))

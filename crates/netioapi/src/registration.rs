@@ -6,10 +6,20 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle, ThreadId};
+use std::sync::{Arc, PoisonError};
 
 use teredo_sys::signal;
+
+#[cfg(all(test, loom))]
+use loom::{
+    sync::{Condvar, Mutex, MutexGuard},
+    thread::{self, JoinHandle, ThreadId},
+};
+#[cfg(not(all(test, loom)))]
+use std::{
+    sync::{Condvar, Mutex, MutexGuard},
+    thread::{self, JoinHandle, ThreadId},
+};
 
 use crate::error::Error;
 use crate::inbox::{Inbox, Notice};
@@ -191,4 +201,211 @@ impl fmt::Debug for Registration {
 /// Nothing here panics while it holds a lock, so that what it guards is always whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// All interleavings, by `cargo xtask loom`. What a callback finds is judged outside of it, because
+/// a panic in it is caught.
+#[cfg(test)]
+#[cfg(loom)]
+mod loom_tests {
+    use std::num::NonZeroU16;
+
+    use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+    use super::*;
+
+    /// What a callback has seen and done.
+    struct Seen {
+        inside: AtomicBool,
+        calls: AtomicU32,
+        /// The port that it was told last.
+        last: AtomicU32,
+        /// Two calls at once, the same port twice in a row, or a call after the end.
+        faults: AtomicU32,
+        /// No call is allowed any more.
+        over: AtomicBool,
+        /// What cancelling inside the callback gave, if it did that: 1 for a possible deadlock.
+        inner: AtomicU32,
+    }
+
+    impl Seen {
+        fn new() -> Arc<Self> {
+            Arc::new(Self {
+                inside: AtomicBool::new(false),
+                calls: AtomicU32::new(0),
+                last: AtomicU32::new(0),
+                faults: AtomicU32::new(0),
+                over: AtomicBool::new(false),
+                inner: AtomicU32::new(0),
+            })
+        }
+
+        fn called(&self, notice: &Notice, during: impl FnOnce()) {
+            let mut faults = u32::from(self.inside.swap(true, Ordering::AcqRel));
+            faults += u32::from(self.over.load(Ordering::Acquire));
+            let Notice::Port(port) = notice else { return };
+            let port = port.map_or(0, NonZeroU16::get).into();
+            faults += u32::from(self.last.swap(port, Ordering::AcqRel) == port);
+            self.calls.fetch_add(1, Ordering::AcqRel);
+            during();
+            self.faults.fetch_add(faults, Ordering::AcqRel);
+            self.inside.store(false, Ordering::Release);
+        }
+
+        /// Cancelling has returned.
+        fn is_over(&self) {
+            assert!(!self.inside.load(Ordering::Acquire), "the callback still runs");
+            self.over.store(true, Ordering::Release);
+        }
+
+        fn end(&self) {
+            assert_eq!(self.faults.load(Ordering::Acquire), 0);
+        }
+    }
+
+    /// Those in which no more than two threads are stopped where they could have gone on. More are
+    /// hours of work, and a fault that takes more is not known.
+    fn all_interleavings(body: impl Fn() + Sync + Send + 'static) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(2);
+        model.check(body);
+    }
+
+    /// One that is spawned and started, with this callback.
+    fn started(callback: impl FnMut(Notice) + Send + 'static) -> Arc<Registration> {
+        let registration = Registration::new(Inbox::port(0), Box::new(callback));
+        registration.spawn(|| panic!("nobody has abandoned it")).unwrap();
+        registration.start(None);
+        registration
+    }
+
+    fn change(registration: &Registration, port: u16) {
+        registration.tell(|inbox| {
+            if let Inbox::Port(inbox) = inbox {
+                inbox.see(port, false);
+            }
+        });
+    }
+
+    //= API-28, API-29: cancelling waits for the callback, which is not called afterwards
+    #[test]
+    fn nothing_is_called_after_cancelling() {
+        all_interleavings(|| {
+            let seen = Seen::new();
+            let inside = Arc::clone(&seen);
+            let registration = started(move |notice| inside.called(&notice, thread::yield_now));
+            let teller = Arc::clone(&registration);
+            let teller = thread::spawn(move || change(&teller, 1));
+            assert_eq!(registration.cancel(), Ok(()));
+            seen.is_over();
+            teller.join().unwrap();
+            change(&registration, 2);
+            seen.end();
+            assert_eq!(Arc::strong_count(&seen), 1, "the callback is dropped");
+        });
+    }
+
+    //= API-33: of two threads that cancel one gets 0, the other 87, both after the callback
+    #[test]
+    fn one_of_two_cancels() {
+        all_interleavings(|| {
+            let seen = Seen::new();
+            let inside = Arc::clone(&seen);
+            let registration = started(move |notice| inside.called(&notice, thread::yield_now));
+            change(&registration, 1);
+            let other = (Arc::clone(&registration), Arc::clone(&seen));
+            let other = thread::spawn(move || {
+                let result = other.0.cancel();
+                other.1.is_over();
+                result
+            });
+            let mut results = [registration.cancel(), Ok(())];
+            seen.is_over();
+            results[1] = other.join().unwrap();
+            assert!(results.contains(&Ok(())) && results.contains(&Err(Error::InvalidParameter)));
+            seen.end();
+        });
+    }
+
+    //= API-31: from its own callback it is not cancelled, and then from another thread it is
+    #[test]
+    fn its_own_callback_does_not_cancel_it() {
+        all_interleavings(|| {
+            let (seen, own) = (Seen::new(), Arc::new(Mutex::new(None)));
+            let (inside, own_inside) = (Arc::clone(&seen), Arc::clone(&own));
+            let registration = started(move |notice| {
+                inside.called(&notice, || {
+                    let own: Option<Arc<Registration>> = lock(&own_inside).clone();
+                    let result = own.map(|own| own.cancel());
+                    let deadlock = result == Some(Err(Error::PossibleDeadlock));
+                    inside.inner.store(u32::from(deadlock), Ordering::Release);
+                });
+            });
+            *lock(&own) = Some(Arc::clone(&registration));
+            change(&registration, 1);
+            while seen.calls.load(Ordering::Acquire) == 0 {
+                thread::yield_now();
+            }
+            assert_eq!(registration.cancel(), Ok(()));
+            seen.is_over();
+            seen.end();
+            assert_eq!(seen.inner.load(Ordering::Acquire), 1);
+        });
+    }
+
+    //= API-21, API-22: calls do not overlap, no port comes twice in a row, and the last comes last
+    #[test]
+    fn the_last_port_is_told_last() {
+        all_interleavings(|| {
+            let seen = Seen::new();
+            let inside = Arc::clone(&seen);
+            let registration = started(move |notice| inside.called(&notice, thread::yield_now));
+            let teller = Arc::clone(&registration);
+            let teller = thread::spawn(move || {
+                change(&teller, 1);
+                change(&teller, 2);
+            });
+            while seen.last.load(Ordering::Acquire) != 2 {
+                thread::yield_now();
+            }
+            teller.join().unwrap();
+            assert_eq!(registration.cancel(), Ok(()));
+            seen.end();
+            assert_eq!(seen.last.load(Ordering::Acquire), 2);
+        });
+    }
+
+    #[test]
+    fn an_abandoned_one_is_buried_once_and_never_called_again() {
+        all_interleavings(|| {
+            let (seen, buried) = (Seen::new(), Arc::new(AtomicU32::new(0)));
+            let own: Arc<Mutex<Option<Arc<Registration>>>> = Arc::new(Mutex::new(None));
+            let (inside, own_inside) = (Arc::clone(&seen), Arc::clone(&own));
+            let callback = move |notice: Notice| {
+                inside.called(&notice, || {
+                    if let Some(own) = lock(&own_inside).take() {
+                        own.abandon();
+                        inside.over.store(true, Ordering::Release);
+                    }
+                });
+            };
+            let registration = Registration::new(Inbox::port(0), Box::new(callback));
+            let count = Arc::clone(&buried);
+            registration
+                .spawn(move || {
+                    count.fetch_add(1, Ordering::AcqRel);
+                })
+                .unwrap();
+            *lock(&own) = Some(Arc::clone(&registration));
+            registration.start(None);
+            change(&registration, 1);
+            change(&registration, 2);
+            while buried.load(Ordering::Acquire) == 0 {
+                thread::yield_now();
+            }
+            seen.end();
+            assert_eq!(buried.load(Ordering::Acquire), 1);
+            assert_eq!(Arc::strong_count(&seen), 1, "the callback is dropped");
+        });
+    }
 }

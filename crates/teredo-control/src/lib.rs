@@ -31,6 +31,7 @@ pub use client::{Client, Error};
 pub use page::{NotReady, PortReader, Word};
 pub use runtime::RuntimeDir;
 pub use status::{
-    Nat, Network, Role, ServerAddress, SettingName, Settings, Snapshot, State, Status, Type,
+    Nat, Network, Role, Sandbox, ServerAddress, SettingName, Settings, Snapshot, State, Status,
+    Type,
 };
 pub use subscription::{Event, Subscription};

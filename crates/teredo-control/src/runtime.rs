@@ -1,8 +1,11 @@
 //! Where daemon and clients meet.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use teredo_sys::unix::secure_env;
+
+use crate::server::make_directory;
 
 /// The directory that holds the daemon's sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +24,15 @@ impl RuntimeDir {
     /// A directory of one's own choice, for tests and for several daemons on one host.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
+    }
+
+    /// Makes the directory, unless it is there. A daemon does that by itself; one that enters a
+    /// sandbox first does it before.
+    ///
+    /// # Errors
+    /// The system's, or that others could replace what is in it.
+    pub fn make(&self) -> io::Result<()> {
+        make_directory(&self.path).map_err(io::Error::other)
     }
 
     /// The directory itself.

@@ -3,6 +3,7 @@
 //! The types are those of the interface description (`org.teredo.Client.varlink`); a test compares
 //! them. Words are the same in every output of the program.
 
+use std::fmt;
 use std::net::{Ipv6Addr, SocketAddrV4};
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -57,6 +58,41 @@ pub struct Snapshot {
     /// Whether the server asks for a new key for this client, whose old one still serves; none
     /// without a key.
     pub key_renewal: Option<bool>,
+    /// What the daemon has given up; none if it runs without a sandbox.
+    pub sandbox: Option<Sandbox>,
+}
+
+/// What a process that is set up has given up, so that a fault in it is of little use to anybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// The capabilities that are left, such as `net_admin`.
+    pub capabilities: Vec<String>,
+    /// No program that it might run gives it more rights.
+    pub no_new_privileges: bool,
+    /// Which files it may use is restricted.
+    pub landlock: bool,
+    /// Which system calls it may make is restricted.
+    pub seccomp: bool,
+}
+
+impl fmt::Display for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let left = if self.capabilities.is_empty() {
+            "none".to_owned()
+        } else {
+            self.capabilities.join(", ")
+        };
+        write!(f, "capabilities {left}")?;
+        for (is_there, layer) in [
+            (self.no_new_privileges, "no new privileges"),
+            (self.landlock, "landlock"),
+            (self.seccomp, "seccomp"),
+        ] {
+            let without = if is_there { "" } else { "without " };
+            write!(f, "; {without}{layer}")?;
+        }
+        Ok(())
+    }
 }
 
 /// A snapshot and where it stands in the daemon's life.

@@ -10,7 +10,8 @@ use teredo_control::varlink::{
     SERVICE_INTERFACE,
 };
 use teredo_control::{
-    Nat, Network, Role, ServerAddress, SettingName, Settings, Snapshot, State, Status, Type,
+    Nat, Network, Role, Sandbox, ServerAddress, SettingName, Settings, Snapshot, State, Status,
+    Type,
 };
 
 /// A type as it is written in a description.
@@ -150,6 +151,12 @@ fn full() -> Snapshot {
         interface_index: "7".parse().ok(),
         port: "51234".parse().ok(),
         key_renewal: Some(true),
+        sandbox: Some(Sandbox {
+            capabilities: vec!["net_admin".to_owned()],
+            no_new_privileges: true,
+            landlock: true,
+            seccomp: false,
+        }),
     }
 }
 

@@ -5,13 +5,33 @@ use teredo_wire::ipv6::{Ipv6, next_header};
 
 use crate::reason::DropReason;
 
-/// The upper-layer protocol of a packet, as far as it can be seen.
+/// What lies behind the extension headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Upper {
-    /// ICMPv6 of this type; 0, which is reserved, when the type lies in a later fragment.
-    Icmpv6(u8),
-    /// Anything else.
-    Other,
+pub(crate) struct Upper<'a> {
+    /// The protocol, or the first header that is not looked behind.
+    pub(crate) protocol: u8,
+    /// Its bytes, as far as they are there; in a later fragment, not those it begins with.
+    pub(crate) bytes: &'a [u8],
+    /// The part of a packet that this is, if it is only one.
+    pub(crate) fragment: Option<Fragment>,
+}
+
+/// Which part of which packet (RFC 8200 section 4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fragment {
+    /// The same in all parts.
+    pub(crate) identification: u32,
+    /// The part in which the upper layer begins.
+    pub(crate) is_first: bool,
+}
+
+impl Upper<'_> {
+    /// The type, if this is ICMPv6; 0, which is reserved, when it lies in another fragment.
+    pub(crate) fn icmpv6_kind(&self) -> Option<u8> {
+        let is_later = self.fragment.is_some_and(|fragment| !fragment.is_first);
+        let kind = self.bytes.first().copied().filter(|_| !is_later).unwrap_or_default();
+        (self.protocol == next_header::ICMPV6).then_some(kind)
+    }
 }
 
 /// Looks past the extension headers.
@@ -19,27 +39,34 @@ pub(crate) enum Upper {
 /// # Errors
 /// [`DropReason::RoutingHeader`]: the packet is source-routed (RFC 6169 section 2.3).
 /// [`DropReason::ExtensionHeaders`]: there are so many that this cannot be told.
-pub(crate) fn upper_layer(packet: &Ipv6<'_>) -> Result<Upper, DropReason> {
+pub(crate) fn upper_layer<'a>(packet: &Ipv6<'a>) -> Result<Upper<'a>, DropReason> {
     let mut protocol = packet.next_header();
-    let mut rest = packet.payload();
+    let mut bytes = packet.payload();
+    let mut fragment = None;
     for _ in 0..=EXTENSIONS_MAX {
-        let header_len = match (protocol, rest) {
+        let header_len = match (protocol, bytes) {
             (next_header::ROUTING, _) => return Err(DropReason::RoutingHeader),
             (next_header::HOP_BY_HOP | next_header::DESTINATION_OPTIONS, [_, len, ..]) => {
                 8 + 8 * usize::from(*len)
             }
-            (next_header::FRAGMENT, [_, _, offset_high, offset_low, ..]) => {
-                if u16::from_be_bytes([*offset_high, *offset_low]) & FRAGMENT_OFFSET != 0 {
-                    return Ok(later_fragment(rest[0]));
+            (next_header::FRAGMENT, &[_, _, offset_high, offset_low, a, b, c, d, ..]) => {
+                let place = u16::from_be_bytes([offset_high, offset_low]);
+                let is_first = place & FRAGMENT_OFFSET == 0;
+                let identification = u32::from_be_bytes([a, b, c, d]);
+                // A packet in one part is no fragment (RFC 6946).
+                if !is_first || place & MORE_FRAGMENTS != 0 {
+                    fragment = Some(Fragment { identification, is_first });
+                }
+                if !is_first {
+                    return Ok(Upper { protocol: bytes[0], bytes: &bytes[8..], fragment });
                 }
                 8
             }
             (AUTHENTICATION, [_, len, ..]) => 8 + 4 * usize::from(*len),
-            (next_header::ICMPV6, _) => return Ok(Upper::Icmpv6(*rest.first().unwrap_or(&0))),
-            _ => return Ok(Upper::Other),
+            _ => return Ok(Upper { protocol, bytes, fragment }),
         };
-        protocol = rest[0];
-        rest = rest.get(header_len..).unwrap_or_default();
+        protocol = bytes[0];
+        bytes = bytes.get(header_len..).unwrap_or_default();
     }
     Err(DropReason::ExtensionHeaders)
 }
@@ -47,10 +74,8 @@ pub(crate) fn upper_layer(packet: &Ipv6<'_>) -> Result<Upper, DropReason> {
 /// Whether RFC 4443 section 2.4 (e) allows an ICMPv6 error about `packet`.
 pub(crate) fn allows_error(packet: &Ipv6<'_>) -> bool {
     let (source, destination) = (packet.source(), packet.destination());
-    let is_about_error = match upper_layer(packet) {
-        Ok(Upper::Icmpv6(kind)) => kind < ICMPV6_INFORMATIONAL || kind == icmpv6::REDIRECT,
-        Ok(Upper::Other) | Err(_) => false,
-    };
+    let kind = upper_layer(packet).ok().and_then(|upper| upper.icmpv6_kind());
+    let is_about_error = kind.is_some_and(|kind| is_error(kind) || kind == icmpv6::REDIRECT);
     !(is_about_error
         || destination.is_multicast()
         || source.is_multicast()
@@ -63,8 +88,9 @@ pub(crate) fn is_neighbor_discovery(kind: u8) -> bool {
     (icmpv6::ROUTER_SOLICITATION..=icmpv6::REDIRECT).contains(&kind)
 }
 
-fn later_fragment(protocol: u8) -> Upper {
-    if protocol == next_header::ICMPV6 { Upper::Icmpv6(0) } else { Upper::Other }
+/// Whether an ICMPv6 type is that of an error (RFC 4443 section 2.1).
+pub(crate) fn is_error(kind: u8) -> bool {
+    kind < icmpv6::ECHO_REQUEST
 }
 
 /// Extension headers looked past in one packet: more than RFC 8200 section 4.1 lists, so that only
@@ -74,8 +100,8 @@ const EXTENSIONS_MAX: usize = 8;
 const AUTHENTICATION: u8 = 51;
 /// The bits of the fragment header's third and fourth byte that are the offset.
 const FRAGMENT_OFFSET: u16 = 0xfff8;
-/// ICMPv6 types below this are errors (RFC 4443 section 2.1).
-const ICMPV6_INFORMATIONAL: u8 = 128;
+/// The bit that says that this is not the last part.
+const MORE_FRAGMENTS: u16 = 1;
 
 #[cfg(test)]
 mod tests {
@@ -97,27 +123,37 @@ mod tests {
         writer.written().to_vec()
     }
 
-    fn upper(next_header: u8, payload: &[u8]) -> Result<Upper, DropReason> {
-        upper_layer(&Ipv6::parse(&packet(next_header, payload)).unwrap().0)
+    /// Protocol, ICMPv6 type and whether the packet is whole.
+    fn upper(
+        next_header: u8,
+        payload: &[u8],
+    ) -> Result<(u8, Option<u8>, Option<Fragment>), DropReason> {
+        let bytes = packet(next_header, payload);
+        let upper = upper_layer(&Ipv6::parse(&bytes).unwrap().0)?;
+        Ok((upper.protocol, upper.icmpv6_kind(), upper.fragment))
     }
 
     #[test]
     fn sees_icmpv6_and_routing_headers_behind_options() {
         let icmp = [134, 0, 0, 0, 0, 0, 0, 0];
         let options_then = |protocol| [&[protocol, 0, 1, 4, 0, 0, 0, 0], &icmp[..]].concat();
-        assert_eq!(upper(58, &icmp), Ok(Upper::Icmpv6(134)));
-        assert_eq!(upper(0, &options_then(58)), Ok(Upper::Icmpv6(134)));
-        assert_eq!(upper(60, &options_then(58)), Ok(Upper::Icmpv6(134)));
+        let advertisement = Ok((58, Some(134), None));
+        assert_eq!(upper(58, &icmp), advertisement);
+        assert_eq!(upper(0, &options_then(58)), advertisement);
+        assert_eq!(upper(60, &options_then(58)), advertisement);
         assert_eq!(upper(0, &options_then(43)), Err(DropReason::RoutingHeader));
-        assert_eq!(
-            upper(44, &[&[58, 0, 0, 1, 0, 0, 0, 0], &icmp[..]].concat()),
-            Ok(Upper::Icmpv6(134))
-        );
-        assert_eq!(
-            upper(44, &[&[58, 0, 0, 9, 0, 0, 0, 0], &icmp[..]].concat()),
-            Ok(Upper::Icmpv6(0))
-        );
-        assert_eq!(upper(6, &icmp), Ok(Upper::Other));
+        assert_eq!(upper(6, &icmp), Ok((6, None, None)));
+    }
+
+    #[test]
+    fn tells_the_parts_of_a_packet_apart() {
+        let icmp = [134, 0, 0, 0, 0, 0, 0, 0];
+        let part = |place: u8| upper(44, &[&[58, 0, 0, place, 1, 2, 3, 4], &icmp[..]].concat());
+        let fragment = |is_first| Some(Fragment { identification: 0x0102_0304, is_first });
+        assert_eq!(part(0), Ok((58, Some(134), None)));
+        assert_eq!(part(1), Ok((58, Some(134), fragment(true))));
+        assert_eq!(part(8), Ok((58, Some(0), fragment(false))));
+        assert_eq!(part(9), Ok((58, Some(0), fragment(false))));
     }
 
     #[test]

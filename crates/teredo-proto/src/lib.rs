@@ -11,6 +11,7 @@
 pub mod client;
 pub mod filter;
 pub mod keys;
+pub mod policy;
 pub mod portmap;
 pub mod random;
 pub mod reason;
@@ -19,13 +20,16 @@ pub mod role;
 pub mod server;
 pub mod time;
 
+mod guard;
 mod inspect;
 mod limiter;
 mod peers;
+mod recency;
 mod scope;
 
 pub use filter::Ipv4Filter;
 pub use limiter::Rate;
+pub use policy::Policy;
 pub use reason::{Counters, DropReason};
 pub use role::{Arrival, Event, Inbound, Local, Outbound, Reason, Role, Transmit};
 pub use time::Instant;

@@ -4,6 +4,7 @@ use core::fmt;
 use core::hash::Hasher;
 use core::time::Duration;
 
+use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 /// A generator of unpredictable numbers: SipHash-2-4 in counter mode under a secret key.
@@ -63,6 +64,11 @@ impl Key {
         second.copy_from_slice(&seed[16..]);
         let inner = Self(first).hash(purpose).to_be_bytes();
         Self(Self(second).hash(&inner).to_be_bytes())
+    }
+
+    /// 64 bits of SipHash-1-3: the place in a table, which nobody gets to see.
+    pub(crate) fn place(&self, bytes: &[u8]) -> u64 {
+        SipHasher13::new_with_key(&self.0).hash(bytes)
     }
 
     /// 128 bits of SipHash-2-4.

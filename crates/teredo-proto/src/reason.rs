@@ -111,6 +111,16 @@ drop_reasons! {
     /// ICMPv6 that is cut short or has a wrong checksum.
     InvalidIcmpv6 = "invalid-icmpv6",
 
+    // Client and host-specific relay, by the inbound policy.
+    /// Nobody here asked for it, and the policy does not let it in.
+    Unsolicited = "unsolicited",
+    /// An ICMPv6 error about nothing that was sent.
+    UnsolicitedError = "unsolicited-error",
+    /// A fragment whose first one was not let in before.
+    UnsolicitedFragment = "unsolicited-fragment",
+    /// A packet of our own that would open one flow more than are remembered.
+    FlowLimit = "flow-limit",
+
     // Client, reception.
     /// The client has no address.
     NotQualified = "not-qualified",

@@ -16,6 +16,7 @@ pub mod stack;
 pub mod trace;
 pub mod world;
 
+mod asked;
 mod ledger;
 mod meter;
 mod queue;

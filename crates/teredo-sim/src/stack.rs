@@ -7,6 +7,8 @@ use teredo_wire::icmpv6::{self, Echo, Icmpv6};
 use teredo_wire::ipv6::{HEADER_LEN, Header, Ipv6, next_header};
 use teredo_wire::{Writer, checksum};
 
+use crate::asked::Asked;
+
 /// An IPv6 packet that a stack took.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
@@ -34,6 +36,8 @@ pub struct Stack {
     pub(crate) native: Vec<Ipv6Addr>,
     /// The address that its Teredo client gave it.
     pub(crate) teredo: Option<Ipv6Addr>,
+    /// What it has asked of others.
+    pub(crate) asked: Asked,
     received: Vec<Received>,
 }
 

@@ -216,6 +216,8 @@ pub enum Violation {
     Misdelivered(HostId, Ipv6Addr),
     /// A stack got test data that nobody sent to it, or not these bytes.
     Altered(HostId),
+    /// A role handed out what nobody at its host had asked for or allowed.
+    Unsolicited(HostId),
     /// A role had more than [`STEPS_AT_ONCE_MAX`] things to send at once.
     Torrent(HostId),
 }

@@ -4,6 +4,7 @@
 #[path = "../examples/soak/scenario.rs"]
 mod scenario;
 
+//= API-77, SEC-11: nothing unsolicited is ever delivered to a host that did not allow it
 #[test]
 fn random_worlds_keep_what_is_promised() {
     for seed in 0..40 {

@@ -1,5 +1,5 @@
 //! The kernel's side of Teredo on Linux: UDP batches, TUN devices, readiness, signals, netlink,
-//! namespaces, raw IPv6, shared pages.
+//! namespaces, raw IPv6, shared pages, the sandbox.
 //!
 //! What it does: turns one kernel facility per module into a small safe type that owns its
 //! descriptor. Every descriptor made here is close-on-exec; everything that belongs into an event
@@ -23,6 +23,7 @@ pub mod ns;
 pub mod page;
 pub mod process;
 pub mod raw;
+pub mod sandbox;
 pub mod signal;
 pub mod sysctl;
 pub mod tun;

@@ -337,6 +337,8 @@ fn read_option(option: &[u8]) -> Result<NdOption, InvalidOption> {
 pub const DESTINATION_UNREACHABLE: u8 = 1;
 /// Type of Packet Too Big.
 pub const PACKET_TOO_BIG: u8 = 2;
+/// Type of Parameter Problem.
+pub const PARAMETER_PROBLEM: u8 = 4;
 /// Type of Echo Request.
 pub const ECHO_REQUEST: u8 = 128;
 /// Type of Echo Reply.

@@ -1,6 +1,8 @@
 //! The IPv6 header (RFC 8200 section 3) and bubbles (RFC 4380 section 2.8).
 
+use core::fmt;
 use core::net::Ipv6Addr;
+use core::str::FromStr;
 
 use crate::datagram::Malformed;
 use crate::writer::{NoSpace, Writer};
@@ -51,6 +53,21 @@ impl<'a> Ipv6<'a> {
             .split_at_checked(HEADER_LEN + payload_len)
             .ok_or(Malformed::TruncatedIpv6Payload)?;
         Ok((Self { header, bytes: packet }, rest))
+    }
+
+    /// Reads a packet as ICMPv6 errors quote it: the end may be missing, and then is missing from
+    /// [`bytes`](Self::bytes) as well.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the version is not 6 or the header is not whole.
+    pub fn parse_quoted(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        match Self::parse(bytes) {
+            Err(Malformed::TruncatedIpv6Payload) => {
+                let header = bytes.first_chunk().ok_or(Malformed::TruncatedIpv6Header)?;
+                Ok(Self { header, bytes })
+            }
+            parsed => parsed.map(|(packet, _)| packet),
+        }
     }
 
     /// The whole packet.
@@ -132,4 +149,64 @@ impl Header {
         writer.put_ipv6(self.source)?;
         writer.put_ipv6(self.destination)
     }
+}
+
+/// A range of IPv6 addresses, `address/len`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ipv6Cidr {
+    network: u128,
+    len: u8,
+}
+
+impl Ipv6Cidr {
+    /// The range that `address` and its first `len` bits name; `None` when `len` is over 128.
+    pub const fn new(address: Ipv6Addr, len: u8) -> Option<Self> {
+        if len > 128 {
+            return None;
+        }
+        Some(Self { network: address.to_bits() & mask(len), len })
+    }
+
+    /// Whether `address` lies in the range.
+    pub const fn contains(self, address: Ipv6Addr) -> bool {
+        address.to_bits() & mask(self.len) == self.network
+    }
+}
+
+impl fmt::Display for Ipv6Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", Ipv6Addr::from_bits(self.network), self.len)
+    }
+}
+
+impl FromStr for Ipv6Cidr {
+    type Err = InvalidCidr;
+
+    /// Reads `address/len`, or a single address.
+    fn from_str(text: &str) -> Result<Self, InvalidCidr> {
+        let (address, len) = match text.split_once('/') {
+            // `parse` would take a sign.
+            Some((_, len)) if len.starts_with('+') => return Err(InvalidCidr),
+            Some((address, len)) => (address, len.parse().map_err(|_| InvalidCidr)?),
+            None => (text, 128),
+        };
+        let address = address.parse().map_err(|_| InvalidCidr)?;
+        Self::new(address, len).ok_or(InvalidCidr)
+    }
+}
+
+/// The text is not an IPv6 address, or not one with `/0..128` behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidCidr;
+
+impl fmt::Display for InvalidCidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected an IPv6 range such as 2001:db8:6::/48")
+    }
+}
+
+impl core::error::Error for InvalidCidr {}
+
+const fn mask(len: u8) -> u128 {
+    if len == 0 { 0 } else { u128::MAX << (128 - len as u32) }
 }

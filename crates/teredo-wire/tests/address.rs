@@ -10,6 +10,7 @@ use teredo_wire::address::{
     server_link_local,
 };
 use teredo_wire::ipv4::{InvalidCidr, Ipv4Cidr, is_global_unicast, is_special_purpose};
+use teredo_wire::ipv6::{self, Ipv6Cidr};
 use teredo_wire::{Flags, TeredoAddress};
 
 //= P-ADDR-01, P-ADDR-02: any address says what it was made of
@@ -133,5 +134,21 @@ fn ranges() {
     assert_eq!(everything.broadcast(), ipv4("255.255.255.255"));
     for text in ["", "/", "1.2.3.4/", "1.2.3.4/33", "1.2.3/8", "1.2.3.4/-1", "1.2.3.4/+8", "::/0"] {
         assert_eq!(text.parse::<Ipv4Cidr>(), Err(InvalidCidr), "{text}");
+    }
+}
+
+#[test]
+fn ipv6_ranges_contain_what_begins_like_them() {
+    let contains = |range: &str, address: &str| {
+        range.parse::<Ipv6Cidr>().unwrap().contains(address.parse().unwrap())
+    };
+    let site = "2001:db8:6::/48";
+    assert!(contains(site, "2001:db8:6::") && contains(site, "2001:db8:6:ffff::1"));
+    assert!(!contains(site, "2001:db8:5:ffff::1") && !contains(site, "2001:db8:7::"));
+    assert!(contains("::/0", "2001:db8::1"));
+    assert!(contains("2001:db8::1", "2001:db8::1") && !contains("2001:db8::1", "2001:db8::2"));
+    assert_eq!("2001:db8:6::7/48".parse::<Ipv6Cidr>().unwrap().to_string(), site);
+    for text in ["", "/", "::/129", "192.0.2.0/24", "::/x", "::/-1", "::/+1", "::/", "/64"] {
+        assert_eq!(text.parse::<Ipv6Cidr>(), Err(ipv6::InvalidCidr), "{text}");
     }
 }

@@ -13,15 +13,21 @@ mod source;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::builder::NonEmptyStringValueParser;
 use teredo_control::SettingName;
 use teredo_engine::resolve::resolve;
+use teredo_proto::Policy;
+use teredo_proto::policy::Rule;
+use teredo_sys::caps::Capability;
+use teredo_sys::sandbox::Needs;
 
 use crate::exit::Exit;
 use crate::host::{CommonArgs, Watch};
 use crate::keys::KeyArgs;
 use crate::publisher::Publisher;
 use crate::report::Report;
+use crate::sandbox;
 use crate::secondary::Secondary;
 
 pub(crate) use kind::Kind;
@@ -113,6 +119,12 @@ pub(crate) struct Args {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     peers_max: Option<u32>,
 
+    /// Let in what nobody here has asked for: all, echo, tcp, udp or a protocol number, tcp and udp
+    /// with a port or range, each from everybody or a prefix (may be given several times); without
+    /// it nothing
+    #[arg(long, value_name = "PROTO[/PORT[-PORT]][@PREFIX]")]
+    allow: Vec<Rule>,
+
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 
@@ -125,6 +137,12 @@ impl Args {
     /// How long a client that nobody needs stays awake.
     fn dormant_after(&self) -> Option<Duration> {
         (!self.default_qualified).then(|| Duration::from_secs(self.dormant_after.into()))
+    }
+
+    /// What may come in unasked. More rules than there may be let nothing in; whoever makes these
+    /// options from words checks that.
+    fn policy(&self) -> Policy {
+        Policy::new(self.allow.clone()).unwrap_or_default()
     }
 
     /// The server as people know it.
@@ -142,6 +160,7 @@ impl Args {
             no_port_mapping: other.no_port_mapping,
             managed_domain: other.managed_domain.clone(),
             resolv_conf: other.resolv_conf.clone(),
+            allow: other.allow.clone(),
             from_policy: other.from_policy.clone(),
             ..self.clone()
         }
@@ -151,6 +170,8 @@ impl Args {
 const EXAMPLES: &str = "Examples:
   teredo client --server teredo.example.net
   teredo client --server 192.0.2.1 --port 3545 --json
+  teredo client --server 192.0.2.1 --allow echo --allow tcp/22 --allow udp/6881-6889
+  teredo client --server 192.0.2.1 --allow all@2001:db8:6::/48
   teredo client --server 192.0.2.1 --timeout 10 || echo no IPv6
   teredo client --server 192.0.2.1 --identifier laptop --key-file /etc/teredo/laptop.key
 
@@ -158,18 +179,33 @@ Needs CAP_NET_ADMIN. The interface and all that is on it disappear when the clie
 does is told by teredo status, teredo port and libnetioapi. To run one for good, with settings that
 can be changed, see teredo daemon.";
 
+/// What a client needs in its sandbox: to ask for its server's address again, and to start anew
+/// with other options. Files that those name are in `/etc`, or were named before.
+pub(crate) fn needs(args: &Args) -> Needs {
+    Needs {
+        capabilities: vec![Capability::NetAdmin],
+        names: true,
+        devices: true,
+        readable: args.key.file().into_iter().chain([args.resolv_conf.clone()]).collect(),
+        writable: vec![sandbox::runtime_directory(), mapping::state_directory()],
+    }
+}
+
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let report = Report::new(args.common.json);
     if let Some(obstacle) = Obstacle::of(&args) {
         report.say(&obstacle.words(&args));
         return Ok(Exit::Forbidden);
     }
+    check(&args)?;
     // Before signals only end the event loop, because it may take long.
     let server = resolve(args.server_name())?;
     let mut watch = Watch::new()?;
-    let publisher = Publisher::start(&report, settings(&args));
+    let sandbox = sandbox::enter(&needs(&args))?;
+    let publisher = Publisher::start(&report, settings(&args), sandbox.state());
     let start = Start {
         report,
+        sandbox: &sandbox,
         publisher: &publisher,
         source: &mut source::CommandLine,
         watch: &mut watch,
@@ -177,6 +213,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         last_port: None,
     };
     serve(start, args).map(|ended| ended.exit).map_err(|failure| failure.error)
+}
+
+/// What no single option shows to be wrong.
+pub(crate) fn check(args: &Args) -> anyhow::Result<()> {
+    Policy::new(args.allow.clone()).map(|_| ()).context("too much is allowed")
 }
 
 /// Oftener than every five seconds no NAT needs; a mapping that lives an hour needs no care.

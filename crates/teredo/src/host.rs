@@ -158,14 +158,6 @@ pub(crate) fn create_tunnel(name: &str) -> anyhow::Result<(Tun, Tunnel)> {
     })
 }
 
-/// Says what this program does not do yet.
-pub(crate) fn warn_unfiltered(report: &Report, interface: &str) {
-    report.say(&format!(
-        "inbound IPv6 through the tunnel is not filtered yet: until it is, let this host's \
-         firewall refuse what should not come in (nftables: iifname \"{interface}\")"
-    ));
-}
-
 /// Reads the host's addresses for a role.
 pub(crate) fn addresses() -> anyhow::Result<teredo_engine::network::Addresses> {
     teredo_engine::network::Addresses::read().context("cannot read this host's addresses")

@@ -200,8 +200,8 @@ impl Island {
         eprintln!("teredo: serve with: teredo daemon --config {configuration}");
         if self.has_relay {
             eprintln!(
-                "teredo: for others than this host: sysctl -w net.ipv6.conf.all.forwarding=1, and a \
-                 route for 2001::/32 to this host"
+                "teredo: for others than this host: sysctl -w net.ipv6.conf.all.forwarding=1, and \
+                 a route for 2001::/32 to this host"
             );
         } else {
             eprintln!(
@@ -237,7 +237,11 @@ fn create(path: &Path, mode: u32, text: &str) -> anyhow::Result<()> {
 
 /// Where the client's key goes, in the directory that it is started in.
 const KEY_FILE: &str = "teredo.key";
-const HEAD: &str = "# A Teredo server for its own clients and a relay, for \"teredo daemon\". Written by\n\
-                    # \"teredo island init\"; docs/src/daemon.md explains it.\n";
-const CLIENTS_HEAD: &str = "# The clients of this server, one a line. \"teredo key new NAME\" makes further ones; the\n\
-                            # server reads this file when it starts.\n";
+const HEAD: &str = "\
+# A Teredo server for its own clients and a relay, for \"teredo daemon\". Written by
+# \"teredo island init\"; docs/src/daemon.md explains it.
+";
+const CLIENTS_HEAD: &str = "\
+# The clients of this server, one a line. \"teredo key new NAME\" makes further ones; the
+# server reads this file when it starts.
+";

@@ -37,6 +37,11 @@ pub(crate) struct KeyArgs {
 }
 
 impl KeyArgs {
+    /// The file with the key.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        self.key_file.as_deref().map(secret_file::located)
+    }
+
     /// What the options say, with the key read from its file.
     pub(crate) fn secret(&self) -> anyhow::Result<Option<Secret>> {
         let Some((name, path)) = self.identifier.as_ref().zip(self.key_file.as_ref()) else {

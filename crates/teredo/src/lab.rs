@@ -8,6 +8,7 @@ mod command;
 mod ground;
 mod icmp;
 mod internet;
+mod knock;
 mod options;
 mod packet;
 mod ping;

@@ -31,6 +31,7 @@ mod port;
 mod publisher;
 mod relay;
 mod report;
+mod sandbox;
 mod secondary;
 mod server;
 mod set;

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use teredo_control::server::{Command, Config, Server, SetError};
-use teredo_control::{RuntimeDir, Snapshot};
+use teredo_control::{RuntimeDir, Sandbox, Snapshot};
 
 use crate::report::Report;
 
@@ -11,16 +11,22 @@ use crate::report::Report;
 #[derive(Default)]
 pub(crate) struct Publisher {
     server: Option<Server>,
+    /// Published with every state.
+    sandbox: Option<Sandbox>,
 }
 
 impl Publisher {
     /// Publishes `first`, from a thread of its own. Where that cannot be done it says so once, and
     /// nothing is published: a role in another network namespace is as good without.
-    pub(crate) fn start(report: &Report, first: Snapshot) -> Self {
+    ///
+    /// The thread is in the sandbox that this one is in.
+    pub(crate) fn start(report: &Report, first: Snapshot, sandbox: &Sandbox) -> Self {
+        let sandbox = Some(sandbox.clone());
+        let first = Snapshot { sandbox: sandbox.clone(), ..first };
         let directory = RuntimeDir::from_environment();
         let config = Config { group: Config::group_named(GROUP), ..Config::default() };
         match Server::start(&directory, config, first) {
-            Ok(server) => Self { server: Some(server) },
+            Ok(server) => Self { server: Some(server), sandbox },
             Err(error) => {
                 report.say(&format!(
                     "other programs cannot ask this one for its port and state: {error} \
@@ -34,7 +40,7 @@ impl Publisher {
     /// Tells everybody what is the case now. Costs little if that is nothing new.
     pub(crate) fn publish(&self, snapshot: Snapshot) {
         if let Some(server) = &self.server {
-            server.publish(snapshot);
+            server.publish(Snapshot { sandbox: self.sandbox.clone(), ..snapshot });
         }
     }
 

@@ -1,7 +1,6 @@
 //! The subcommand `teredo relay`.
 
 mod host;
-mod prefix;
 mod publication;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
@@ -12,16 +11,20 @@ use teredo_engine::Engine;
 use teredo_engine::io::DatagramSocket;
 use teredo_engine::linux::{HostDevice, UdpPort, seed};
 use teredo_engine::network::{Addresses, ipv4_source, native_ipv6_source};
-use teredo_proto::Role;
+use teredo_proto::policy::Rule;
 use teredo_proto::relay::{Config, Relay, Scope};
+use teredo_proto::{Policy, Role};
+use teredo_sys::caps::Capability;
+use teredo_sys::sandbox::Needs;
+use teredo_wire::ipv6::Ipv6Cidr;
 
 use crate::exit::Exit;
 use crate::host::{self as shared, CommonArgs, Watch};
 use crate::publisher::Publisher;
 use crate::relay::host::RelayHost;
-use crate::relay::prefix::Prefix;
 use crate::relay::publication::publication;
 use crate::report::Report;
+use crate::sandbox;
 
 /// Options of `teredo relay`.
 #[derive(Debug, clap::Args)]
@@ -45,7 +48,13 @@ pub(crate) struct Args {
 
     /// Serve only this IPv6 prefix (may be given several times); without it the whole Internet
     #[arg(long, value_name = "PREFIX", conflicts_with = "host_only")]
-    serve: Vec<Prefix>,
+    serve: Vec<Ipv6Cidr>,
+
+    /// Let in what this host has not asked for: all, echo, tcp, udp or a protocol number, tcp and
+    /// udp with a port or range, each from everybody or a prefix (may be given several times);
+    /// without it nothing
+    #[arg(long, value_name = "PROTO[/PORT[-PORT]][@PREFIX]", requires = "host_only")]
+    allow: Vec<Rule>,
 
     /// The most clients remembered at a time, which sets how much memory it takes
     #[arg(long, value_name = "N")]
@@ -60,6 +69,7 @@ const EXAMPLES: &str = "Examples:
   teredo relay --address 192.0.2.20                           for everybody who routes to it
   teredo relay --address 192.0.2.20 --serve 2001:db8:6::/48   for one site
   teredo relay --host-only                                    for this host alone
+  teredo relay --host-only --allow echo --allow tcp/443       which serves something
 
 Needs CAP_NET_ADMIN. For others than this host the kernel has to forward IPv6
 (net.ipv6.conf.all.forwarding=1), and routers have to send 2001::/32 here.";
@@ -71,11 +81,6 @@ pub(crate) const PORT: u16 = 3545;
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let report = Report::new(args.common.json);
     let watch = Watch::new()?;
-    let publisher = if args.host_only {
-        Publisher::start(&report, publication(&args, None, None))
-    } else {
-        Publisher::default()
-    };
     let addresses = shared::addresses()?;
     // A host-specific relay moves with its host.
     let bound = args.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
@@ -89,17 +94,30 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     if !args.host_only {
         shared::check_forwarding(&report);
     }
-    shared::warn_unfiltered(&report, tunnel.name());
 
     let port = socket.local_addr().port();
     let mut config =
         Config::new(SocketAddrV4::new(address, port), scope(&args, native, &addresses));
     config.filter = addresses.ipv4_filter(&args.common.allow_ipv4);
+    config.policy = Policy::new(args.allow.clone())?;
     config.peers_max = args.peers_max.map_or(config.peers_max, |most| most as usize);
     config.behind_nat = !config.filter.is_global(address);
     let relay = Relay::new(config, seed()?);
     tunnel.set_teredo_route(args.host_only.then_some(native))?;
 
+    let sandbox = sandbox::enter(&Needs {
+        capabilities: vec![Capability::NetAdmin],
+        // For who may change settings.
+        readable: vec!["/etc/group".into()],
+        writable: args.host_only.then(sandbox::runtime_directory).into_iter().collect(),
+        ..Needs::default()
+    })?;
+    let publisher = if args.host_only {
+        Publisher::start(&report, publication(&args, None, None), sandbox.state())
+    } else {
+        Publisher::default()
+    };
+    sandbox.tell(&report, "relay");
     let mut engine = Engine::new(relay, socket, None, HostDevice::Tun(tun));
     let served = if args.host_only { "this host" } else { "2001::/32" };
     report.say(&format!("relaying for {served} on {address}, UDP port {port}"));
@@ -145,6 +163,5 @@ fn scope(args: &Args, native: Ipv6Addr, addresses: &Addresses) -> Scope {
     if args.serve.is_empty() {
         return Scope::internet(native);
     }
-    let served = args.serve.iter().map(|prefix| (prefix.address, prefix.len)).collect();
-    Scope::Network { address: native, served }
+    Scope::Network { address: native, served: args.serve.clone() }
 }

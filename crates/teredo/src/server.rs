@@ -13,12 +13,14 @@ use teredo_engine::{Engine, Flow, Host};
 use teredo_proto::server::{Clients, Config, EndpointCheck, Server};
 use teredo_proto::{Event, Instant, Role};
 use teredo_sys::raw::RawIpv6;
+use teredo_sys::sandbox::Needs;
 use teredo_wire::TEREDO_PORT;
 
 use crate::exit::Exit;
 use crate::host::{self, CommonArgs, Watch, Watching};
 use crate::keys::ClientsArgs;
 use crate::report::Report;
+use crate::sandbox;
 use crate::secondary::Secondary;
 
 /// Options of `teredo server`.
@@ -100,6 +102,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     config.filter = host::addresses()?.ipv4_filter(&args.common.allow_ipv4);
     let server = Server::new(config, seed()?);
 
+    let sandbox = sandbox::enter(&Needs::default())?;
     let mut engine = Engine::new(server, primary, second, device);
     let ready = Ready {
         event: "ready",
@@ -117,6 +120,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     };
     let whom = served.map(|count| format!(" {count} clients with keys")).unwrap_or_default();
     report.say(&format!("serving{whom} on {addresses}, UDP port {TEREDO_PORT}"));
+    sandbox.tell(&report, "server");
     report.fact(&ready);
     let mut host = ServerHost { watch, args };
     host::run(&mut engine, &mut host)?;

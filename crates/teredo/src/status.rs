@@ -21,7 +21,8 @@ const EXAMPLES: &str = "Examples:
   teredo status
   teredo status --json | jq -r .state
 
-The rows are those of netsh interface teredo show state. Exit code 3 while Teredo is not running.";
+The rows are those of netsh interface teredo show state, and behind them what the client has given up
+to be of little use to an intruder. Exit code 3 while Teredo is not running.";
 
 /// Options of `teredo show`.
 #[derive(Debug, clap::Args)]
@@ -87,6 +88,8 @@ fn rows(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
         let is_due = snapshot.key_renewal == Some(true);
         rows.extend(is_due.then(|| ("Key", "to be renewed".to_owned())));
     }
+    // Not one of netsh's.
+    rows.extend(snapshot.sandbox.as_ref().map(|sandbox| ("Sandbox", sandbox.to_string())));
     rows
 }
 

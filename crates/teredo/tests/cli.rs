@@ -69,6 +69,8 @@ fn wrong_usage_takes_one_line_and_ends_with_2() {
         (&["firewall", "--set", "ip", "a", "b", "--server", "192.0.2.1"], "cannot be used"),
         (&["firewall", "--mark", "3"], "expected a single bit"),
         (&["firewall", "print", "--port", "0"], "--port"),
+        (&["client", "--server", "x", "--allow", "tcp/0-"], "tcp/22@2001:db8::/32"),
+        (&["relay", "--address", "192.0.2.1", "--allow", "all"], "--host-only"),
         (&["decode"], "<FILE>"),
         (
             &["decode", "--jsn", "x"],

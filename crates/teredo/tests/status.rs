@@ -13,7 +13,9 @@ use common::Run;
 use serde_json::{Value, json};
 use teredo_control::server::{self, Config, Server};
 use teredo_control::testing::{TestDir, snapshot};
-use teredo_control::{Nat, Network, Role, ServerAddress, SettingName, Snapshot, State, Type};
+use teredo_control::{
+    Nat, Network, Role, Sandbox, ServerAddress, SettingName, Snapshot, State, Type,
+};
 
 /// A daemon in this process, and where it is to be found.
 struct Daemon {
@@ -87,6 +89,12 @@ fn the_table_is_that_of_netsh_in_every_state() {
         network: Some(Network::Managed),
         ..snapshot(State::Dormant, 34_567)
     };
+    let sandbox = Sandbox {
+        capabilities: vec!["net_admin".to_owned()],
+        no_new_privileges: true,
+        landlock: true,
+        seccomp: true,
+    };
     let unheard = Snapshot { error_code: Some(12), ..offline("a-word-from-the-future") };
     let cases = [
         ("offline", offline("stopped")),
@@ -100,6 +108,7 @@ fn the_table_is_that_of_netsh_in_every_state() {
         ("probe-secondary", Snapshot { probing: secondary, ..probe() }),
         ("qualified", qualified()),
         ("host-specific-relay", relay),
+        ("sandbox", Snapshot { sandbox: Some(sandbox), ..qualified() }),
     ];
     let daemon = Daemon::start(Snapshot::default());
     for (name, snapshot) in cases {

@@ -2,7 +2,8 @@
 //!
 //! Each role in turn is flooded from two million sources with well-formed datagrams, at 60 % of
 //! what it was measured to take, while an established flow goes on, and at the server also honest
-//! clients qualify and a thousand behind one carrier NAT refresh. What must hold is in [`goals`].
+//! clients qualify and a thousand behind one carrier NAT refresh. At the relay a scan from the
+//! native side comes on top, since only that fills its table. What must hold is in [`goals`].
 
 mod ground;
 mod load;

@@ -197,5 +197,6 @@ fn a_source_for_windows_compiles_and_runs() {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{said}");
         assert!(said.contains("GetTeredoPort: 21") && said.contains("type 3"), "{said}");
+        assert!(said.contains("loopback: 0, prefix 128"), "{said}");
     }
 }

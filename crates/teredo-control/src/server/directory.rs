@@ -159,6 +159,11 @@ impl Identity {
     }
 }
 
+/// Makes the directory unless it is there, and looks whether it is a safe place.
+pub(crate) fn make_directory(path: &Path) -> Result<(), StartError> {
+    open_directory(path).map(drop)
+}
+
 fn open_directory(path: &Path) -> Result<OwnedFd, StartError> {
     let attempt = || {
         let made = match mkdir(path, ACCESS) {

@@ -118,7 +118,7 @@ mod tests {
     }
 }
 
-/// All interleavings, by `RUSTFLAGS="--cfg loom" cargo test -p teredo-control --lib loom`.
+/// All interleavings, by `cargo xtask loom`.
 #[cfg(test)]
 #[cfg(loom)]
 mod loom_tests {

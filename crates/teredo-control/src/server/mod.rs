@@ -33,6 +33,7 @@ use teredo_sys::page::OwnedPage;
 
 pub use command::{Command, Responder, SetError};
 pub use directory::StartError;
+pub(crate) use directory::make_directory;
 
 use crate::RuntimeDir;
 use crate::page::Word;

@@ -213,9 +213,6 @@ impl Job {
     /// Without a place to remember it in, a mapping that a crash leaves behind stays.
     fn remember(&self) {
         if let Some(state) = &self.state {
-            if let Some(folder) = state.parent() {
-                let _ = fs::create_dir_all(folder);
-            }
             let _ = fs::write(state, format!("{}\n", self.port));
         }
     }

@@ -36,9 +36,11 @@ use crate::client::outbox::{Events, Outbox};
 use crate::client::peer::Peer;
 use crate::client::qualification::{Backoff, Mapping};
 use crate::filter::Ipv4Filter;
+use crate::guard::Guard;
 use crate::keys::Secret;
 use crate::limiter::{BucketSketch, Rate, Shares, TokenBucket};
 use crate::peers::{AnswerLimits, PacketQueue, PeerTable, QueueBudget};
+use crate::policy::Policy;
 use crate::random::{Key, Random, Seed};
 use crate::reason::Counters;
 use crate::role::{
@@ -66,6 +68,8 @@ pub struct Config {
     pub secret: Option<Secret>,
     /// Which IPv4 addresses may be sent to and believed.
     pub filter: Ipv4Filter,
+    /// Which unsolicited packets may come in.
+    pub policy: Policy,
     /// The most peers remembered at a time.
     pub peers_max: usize,
     /// How long a client that nobody needs stays qualified before it goes dormant; `None`: always.
@@ -84,17 +88,19 @@ impl Config {
             strict: false,
             secret: None,
             filter: Ipv4Filter::default(),
+            policy: Policy::default(),
             peers_max: PEERS_MAX,
             dormant_after: None,
         }
     }
 
     /// Bytes that the client allocates at most: for each peer its entry and its place in the
-    /// table's lists, and for all together the packets that wait. The program around it takes some
-    /// megabytes more, whatever happens.
+    /// table's lists, for all together the packets that wait, and the flows of the inbound policy.
+    /// The program around it takes some megabytes more, whatever happens.
     pub const fn memory_max(&self) -> usize {
         let peers = PeerTable::<Peer>::memory_max(self.peers_max);
-        peers + self.peers_max * Peer::IDLE_BYTES + QUEUED_BYTES_MAX + HELD_BYTES_MAX
+        let packets = self.peers_max * Peer::IDLE_BYTES + QUEUED_BYTES_MAX + HELD_BYTES_MAX;
+        peers + packets + Guard::MEMORY_MAX
     }
 
     fn server_endpoint(&self) -> SocketAddrV4 {
@@ -125,6 +131,7 @@ pub struct Client {
     /// Packets that ended the sleep and wait for the address.
     early: PacketQueue,
     peers: PeerTable<Peer>,
+    guard: Guard,
     /// Packets of the stack that wait, and those that wait no more and are to be taken out.
     queued: QueueBudget,
     /// Packets for the stack that wait for a proof: strangers send them.
@@ -172,6 +179,7 @@ impl Client {
             resting: None,
             early: PacketQueue::default(),
             peers: PeerTable::new(config.peers_max, seed),
+            guard: Guard::new(config.policy.clone(), seed),
             queued: QueueBudget::new(QUEUED_BYTES_MAX),
             held: QueueBudget::new(HELD_BYTES_MAX),
             echo_key: EchoKey::new(seed, &mut random),
@@ -228,6 +236,12 @@ impl Client {
     /// Takes another filter, because the addresses of this host have changed.
     pub fn set_filter(&mut self, filter: Ipv4Filter) {
         self.config.filter = filter;
+    }
+
+    /// Takes another inbound policy. What was opened from outside under a rule that is gone ends;
+    /// connections that this side opened do not.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.guard.set_policy(policy);
     }
 
     /// The state.

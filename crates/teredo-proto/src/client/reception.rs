@@ -12,6 +12,7 @@ use crate::client::echo::Proof;
 use crate::client::outbox::Item;
 use crate::client::peer::{Search, Trust};
 use crate::client::{Client, Phase};
+use crate::guard::Pass;
 use crate::inspect::{Upper, is_neighbor_discovery, upper_layer};
 use crate::peers::{AnswerLimiter, Class, PEER_VALID, PeerId};
 use crate::reason::DropReason;
@@ -24,7 +25,7 @@ struct Accepted<'a> {
     from: SocketAddrV4,
     datagram: Datagram<'a>,
     source: Ipv6Addr,
-    upper: Upper,
+    upper: Upper<'a>,
 }
 
 impl Client {
@@ -104,12 +105,10 @@ impl Client {
             return Err(DropReason::UnexpectedEncapsulation);
         }
         let upper = upper_layer(packet)?;
-        match upper {
-            Upper::Icmpv6(kind) if is_neighbor_discovery(kind) => {
-                Err(DropReason::NeighborDiscovery)
-            }
-            Upper::Icmpv6(_) | Upper::Other => Ok(Accepted { from, datagram, source, upper }),
+        if upper.icmpv6_kind().is_some_and(is_neighbor_discovery) {
+            return Err(DropReason::NeighborDiscovery);
         }
+        Ok(Accepted { from, datagram, source, upper })
     }
 
     /// A bubble that came through the own server: somebody wants to reach us. It proves nothing
@@ -183,23 +182,46 @@ impl Client {
         let known = self.peers.find(accepted.source);
         if let Some(id) = known {
             // Rule 2 before rule 1: replies to our own requests are not for the stack.
-            if accepted.upper == Upper::Icmpv6(icmpv6::ECHO_REPLY)
+            if accepted.upper.icmpv6_kind() == Some(icmpv6::ECHO_REPLY)
                 && self.take_echo_reply(now, id, accepted)
             {
                 return Ok(Inbound::Consumed);
             }
-            if self.peers[id].trust == Trust::Proven(accepted.from) {
-                return Ok(self.accept_from_proven(now, id, accepted)); // rule 1
-            }
+        }
+        // What nobody asked for has no effect at all: no entry, no proof, no bubble, no test.
+        let pass = self.check_policy(now, accepted)?;
+        if let Some(id) = known
+            && self.peers[id].trust == Trust::Proven(accepted.from)
+        {
+            return Ok(self.accept_from_proven(now, id, pass, accepted)); // rule 1
         }
         match TeredoAddress::parse(accepted.source) {
             Some(peer) if peer.mapped == accepted.from => {
-                self.accept_embedded(now, known, accepted) // rule 3
+                self.accept_embedded(now, known, pass, accepted) // rule 3
             }
             // Rules 4 and 5 are local discovery's; 5a wants a nonce of RFC 6081.
             Some(_) => Err(DropReason::UnprovenPeer),
+            None if self.is_on_its_way(pass, accepted.from) => {
+                Ok(self.pass_on(now, pass, accepted)) // an error
+            }
             None => self.hold_for_test(now, known, accepted), // rule 6
         }
+    }
+
+    /// Whether a packet is an ICMPv6 error about one of ours, from where that one was sent to: a
+    /// router beyond the relay has no proof of its own, nor any need of it.
+    fn is_on_its_way(&self, pass: Pass, from: SocketAddrV4) -> bool {
+        let id = pass.about.and_then(|addressee| self.peers.find(addressee));
+        id.is_some_and(|id| self.peers[id].trust == Trust::Proven(from))
+    }
+
+    /// Whether the stack would get the packet. Bubbles are for us alone.
+    fn check_policy(&self, now: Instant, accepted: &Accepted<'_>) -> Result<Pass, DropReason> {
+        let packet = &accepted.datagram.ipv6;
+        if packet.is_bubble() {
+            return Ok(Pass::default());
+        }
+        self.guard.check(now, packet, &accepted.upper)
     }
 
     /// Rule 2; says whether the reply answers a request of ours.
@@ -220,7 +242,13 @@ impl Client {
     }
 
     /// Rule 1: the fast path.
-    fn accept_from_proven(&mut self, now: Instant, id: PeerId, accepted: &Accepted<'_>) -> Inbound {
+    fn accept_from_proven(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        pass: Pass,
+        accepted: &Accepted<'_>,
+    ) -> Inbound {
         self.peers.touch(now, id);
         let peer = &mut self.peers[id];
         if peer.is_settled() && peer.is_heard_within(now, PEER_VALID) {
@@ -230,7 +258,7 @@ impl Client {
             self.reached(now, id, accepted.from);
         }
         self.keep_alive(now, id, accepted.from);
-        self.pass_on(accepted)
+        self.pass_on(now, pass, accepted)
     }
 
     /// Rule 3: only the holder of the endpoint embedded in the source can have sent this.
@@ -238,6 +266,7 @@ impl Client {
         &mut self,
         now: Instant,
         known: Option<PeerId>,
+        pass: Pass,
         accepted: &Accepted<'_>,
     ) -> Result<Inbound, DropReason> {
         if !self.config.filter.permits(*accepted.from.ip()) {
@@ -257,7 +286,7 @@ impl Client {
             self.send_bubble(now, accepted.from, accepted.source);
             self.counters.bubbles_sent += 1;
         }
-        Ok(self.pass_on(accepted))
+        Ok(self.pass_on(now, pass, accepted))
     }
 
     /// Rule 6: the source may be forged. The packet is held until an echo reply with our nonce
@@ -319,7 +348,7 @@ impl Client {
         self.peers.touch(now, id);
         self.peers.set_deadline(id, None);
         self.flush(now, id, endpoint);
-        self.release(id, endpoint);
+        self.release(now, id, endpoint);
     }
 
     /// Sends what waited for the peer, in order.
@@ -336,17 +365,28 @@ impl Client {
     }
 
     /// Delivers what was held and came from the endpoint that is now proven.
-    fn release(&mut self, id: PeerId, proven: SocketAddrV4) {
+    fn release(&mut self, now: Instant, id: PeerId, proven: SocketAddrV4) {
         while let Some((from, packet)) = self.peers[id].held.pop(&mut self.held) {
             if from != proven {
                 self.counters.count_drop(DropReason::UnprovenPeer);
                 continue;
             }
-            match self.outbox.push_kept(&mut self.queued, Item::Delivery { packet }) {
-                Ok(_) => self.counters.delivered += 1,
-                Err(_) => self.counters.count_drop(DropReason::QueueFull),
+            if let Err(reason) = self.deliver_held(now, packet) {
+                self.counters.count_drop(reason);
             }
         }
+    }
+
+    /// Delivers a packet that was held, if it may still come in.
+    fn deliver_held(&mut self, now: Instant, packet: Box<[u8]>) -> Result<(), DropReason> {
+        let (ipv6, _) = Ipv6::parse(&packet)?;
+        let pass = self.guard.check(now, &ipv6, &upper_layer(&ipv6)?)?;
+        let delivery = Item::Delivery { packet };
+        let pushed = self.outbox.push_kept(&mut self.queued, delivery);
+        pushed.map_err(|_| DropReason::QueueFull)?;
+        self.guard.note_received(now, pass);
+        self.counters.delivered += 1;
+        Ok(())
     }
 
     /// Sends a bubble to a peer that talks while we are silent: its entry for us, or that of its
@@ -362,11 +402,12 @@ impl Client {
     }
 
     /// Bubbles end here, all else goes to the stack.
-    fn pass_on(&mut self, accepted: &Accepted<'_>) -> Inbound {
+    fn pass_on(&mut self, now: Instant, pass: Pass, accepted: &Accepted<'_>) -> Inbound {
         if accepted.datagram.ipv6.is_bubble() {
             self.counters.bubbles_received += 1;
             Inbound::Consumed
         } else {
+            self.guard.note_received(now, pass);
             Inbound::Deliver(accepted.datagram.packet_range())
         }
     }

@@ -29,6 +29,7 @@ impl Client {
             return self.wake_by(now, &packet, resting);
         }
         self.check_outgoing(now, &packet)?;
+        self.guard.note_sent(now, &packet)?;
         self.needed_at = now;
         let destination = packet.destination();
         match self.peers.find(destination) {

@@ -6,7 +6,6 @@
 
 mod budget;
 mod queue;
-mod recency;
 
 use core::net::Ipv6Addr;
 use core::ops::{Index, IndexMut};
@@ -17,10 +16,9 @@ use hashbrown::HashTable;
 
 pub(crate) use budget::{ATTEMPT_GAP, AnswerLimiter, AnswerLimits, BubbleBudget};
 pub(crate) use queue::{PacketQueue, QueueBudget, QueueFull};
-pub(crate) use recency::Class;
 
-use crate::peers::recency::Recency;
 use crate::random::{Key, Seed};
+use crate::recency::{INDEX_BYTES_PER_SLOT, Recency};
 use crate::time::Instant;
 
 /// How long a reception keeps a peer's entry valid (RFC 4380 section 5.2.4; 5.4.1 for relays).
@@ -35,9 +33,22 @@ pub(crate) struct PeerTable<P> {
     index: HashTable<PeerId>,
     slots: Vec<Slot<P>>,
     vacant: Vec<PeerId>,
-    recency: Recency,
+    recency: Recency<4>,
     deadlines: BTreeSet<(Instant, PeerId)>,
     peers_max: usize,
+}
+
+/// Which list a peer is in: who asked for it, and whether more is known than its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// It came by itself. Goes first when room is needed.
+    Stranger,
+    /// It came by itself, and our side has answered: perhaps the kernel to anybody's ping.
+    Guest,
+    /// Our side asked for it, and nothing is proven about it.
+    Sought,
+    /// Our side asked for it, and it was reached.
+    Protected,
 }
 
 /// Names an entry for as long as no peer is inserted or removed.
@@ -71,7 +82,8 @@ impl<P: Default> PeerTable<P> {
 
     /// Bytes that a table of `peers_max` takes at most, without what each `P` allocates.
     pub(crate) const fn memory_max(peers_max: usize) -> usize {
-        let of_one = size_of::<Slot<P>>() + Recency::BYTES_PER_PEER + INDEX_BYTES + DEADLINE_BYTES;
+        let of_lists = Recency::<4>::BYTES_PER_SLOT + INDEX_BYTES_PER_SLOT + DEADLINE_BYTES;
+        let of_one = size_of::<Slot<P>>() + of_lists;
         of_one * peers_max
     }
 
@@ -113,14 +125,14 @@ impl<P: Default> PeerTable<P> {
         let (slots, key) = (&self.slots, &self.hash_key);
         let rehash = |&id: &PeerId| hash(key, slots[id.slot()].address);
         self.index.insert_unique(hash(key, address), id, rehash);
-        self.recency.push(id, class);
+        self.recency.push(id.0, class as usize);
         Ok(Inserted { id, evicted })
     }
 
     /// Removes a peer.
     pub(crate) fn remove(&mut self, id: PeerId) -> P {
         self.set_deadline(id, None);
-        self.recency.unlink(id, self.slots[id.slot()].class);
+        self.recency.unlink(id.0, self.slots[id.slot()].class as usize);
         let hash = hash(&self.hash_key, self.address(id));
         if let Ok(entry) = self.index.find_entry(hash, |&other| other == id) {
             entry.remove();
@@ -138,8 +150,8 @@ impl<P: Default> PeerTable<P> {
         }
         slot.used_at = now;
         let class = slot.class;
-        self.recency.unlink(id, class);
-        self.recency.push(id, class);
+        self.recency.unlink(id.0, class as usize);
+        self.recency.push(id.0, class as usize);
     }
 
     /// Makes a peer outlast floods: it is trusted, and our side talks to it.
@@ -171,7 +183,7 @@ impl<P: Default> PeerTable<P> {
 
     /// All peers, class by class, the one unused for longest first.
     pub(crate) fn ids(&self) -> Vec<PeerId> {
-        self.recency.ids().collect()
+        self.recency.slots().map(PeerId).collect()
     }
 
     /// Sets or clears when something is to be done about a peer.
@@ -208,7 +220,8 @@ impl<P: Default> PeerTable<P> {
         let victim = order
             .iter()
             .find_map(|&(class, unused)| {
-                self.recency.oldest(class).filter(|&id| idle(id) >= unused)
+                let oldest = self.recency.oldest(class as usize).map(PeerId);
+                oldest.filter(|&id| idle(id) >= unused)
             })
             .ok_or(TableFull)?;
         let address = self.address(victim);
@@ -220,8 +233,8 @@ impl<P: Default> PeerTable<P> {
         let (old, class) = (slot.class, change(slot.class));
         slot.class = class;
         if old != class {
-            self.recency.unlink(id, old);
-            self.recency.push(id, class);
+            self.recency.unlink(id.0, old as usize);
+            self.recency.push(id.0, class as usize);
         }
     }
 
@@ -266,12 +279,9 @@ struct Slot<P> {
 }
 
 fn hash(key: &Key, address: Ipv6Addr) -> u64 {
-    key.hash(&address.octets()) as u64
+    key.place(&address.octets())
 }
 
-/// Bytes of the hash table for one peer at most: a `PeerId` and a control byte, twice because it
-/// grows by doubling, and half as much again while it does; one place in the list of vacant slots.
-const INDEX_BYTES: usize = 3 * (size_of::<PeerId>() + 1) + size_of::<PeerId>();
 /// Bytes of one deadline in a B-tree whose nodes are half full at worst.
 const DEADLINE_BYTES: usize = 2 * size_of::<(Instant, PeerId)>() + 8;
 

@@ -2,9 +2,13 @@
 
 use core::net::{Ipv6Addr, SocketAddrV4};
 
+use teredo_wire::ipv6::Ipv6Cidr;
+
 use crate::filter::{DENIED_PORTS, Ipv4Filter};
+use crate::guard::Guard;
 use crate::limiter::Rate;
 use crate::peers::{PacketQueue, PeerTable};
+use crate::policy::Policy;
 use crate::relay::QUEUED_BYTES_MAX;
 use crate::relay::peer::Peer;
 
@@ -20,6 +24,12 @@ pub struct Config {
     pub denied_ports: Vec<u16>,
     /// Whom it serves.
     pub scope: Scope,
+    /// Which unsolicited packets may reach this host, if the relay is a host-specific one.
+    ///
+    /// Any other relay forwards for others and is no firewall. What its clients may send to whom is
+    /// for the nodes that are written to, as it is on the native Internet; and it could not tell,
+    /// since packets to a client may take another relay than those from it.
+    pub policy: Policy,
     /// Whether a NAT may stand in front of the relay. A bubble then also goes to the client
     /// directly, to open it. A host-specific relay sends both in any case.
     pub behind_nat: bool,
@@ -82,6 +92,7 @@ impl Config {
             filter: Ipv4Filter::default(),
             denied_ports: DENIED_PORTS.to_vec(),
             scope,
+            policy: Policy::default(),
             behind_nat: false,
             peers_max: PEERS_MAX,
             new_peers,
@@ -89,11 +100,13 @@ impl Config {
     }
 
     /// Bytes that the relay allocates at most: for each client its entry and its place in the
-    /// table's lists, and for all together the packets that wait. The program around it takes some
-    /// megabytes more, whatever happens.
+    /// table's lists, and for all together the packets that wait; for a host-specific relay the
+    /// flows of the inbound policy. The program around it takes some megabytes more, whatever
+    /// happens.
     pub const fn memory_max(&self) -> usize {
         let peers = PeerTable::<Peer>::memory_max(self.peers_max);
-        peers + self.peers_max * PacketQueue::IDLE_BYTES + QUEUED_BYTES_MAX
+        let guard = if self.scope.is_host() { Guard::MEMORY_MAX } else { 0 };
+        peers + self.peers_max * PacketQueue::IDLE_BYTES + QUEUED_BYTES_MAX + guard
     }
 }
 
@@ -105,8 +118,8 @@ pub enum Scope {
     Network {
         /// The relay's own IPv6 address, the source of its ICMPv6 errors.
         address: Ipv6Addr,
-        /// The prefixes served, each with its length in bits.
-        served: Vec<(Ipv6Addr, u8)>,
+        /// The prefixes served.
+        served: Vec<Ipv6Cidr>,
     },
     /// A host-specific relay: this host's own native IPv6 addresses. While it has none, the relay
     /// serves nobody.
@@ -119,15 +132,13 @@ pub enum Scope {
 impl Scope {
     /// Everybody, from the relay with this IPv6 address.
     pub fn internet(address: Ipv6Addr) -> Self {
-        Self::Network { address, served: vec![(Ipv6Addr::UNSPECIFIED, 0)] }
+        let everybody = Ipv6Cidr::new(Ipv6Addr::UNSPECIFIED, 0);
+        Self::Network { address, served: everybody.into_iter().collect() }
     }
 
     pub(super) fn contains(&self, address: Ipv6Addr) -> bool {
         match self {
-            Self::Network { served, .. } => served.iter().any(|&(prefix, len)| {
-                let unequal = prefix.to_bits() ^ address.to_bits();
-                unequal.leading_zeros() >= u32::from(len)
-            }),
+            Self::Network { served, .. } => served.iter().any(|prefix| prefix.contains(address)),
             Self::Host { own } => own.contains(&address),
         }
     }
@@ -140,7 +151,7 @@ impl Scope {
         }
     }
 
-    pub(super) fn is_host(&self) -> bool {
+    pub(super) const fn is_host(&self) -> bool {
         matches!(self, Self::Host { .. })
     }
 }
@@ -155,21 +166,6 @@ const NEW_PEERS: Rate = Rate { per_s: 1_000, burst: 4_000 };
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_prefix_contains_what_begins_like_it() {
-        let prefix = |text: &str, len| Scope::Network {
-            address: Ipv6Addr::LOCALHOST,
-            served: vec![(text.parse().unwrap(), len)],
-        };
-        let contains = |scope: &Scope, text: &str| scope.contains(text.parse().unwrap());
-        let site = prefix("2001:db8:6::", 48);
-        assert!(contains(&site, "2001:db8:6::") && contains(&site, "2001:db8:6:ffff::1"));
-        assert!(!contains(&site, "2001:db8:5:ffff::1") && !contains(&site, "2001:db8:7::"));
-        assert!(contains(&prefix("::", 0), "2001:db8::1"));
-        assert!(contains(&prefix("2001:db8::1", 128), "2001:db8::1"));
-        assert!(!contains(&prefix("2001:db8::1", 128), "2001:db8::2"));
-    }
 
     //= SEC-10, T-09: what is documented: half a kilobyte for a client, and 64 MiB for packets
     #[test]

@@ -20,10 +20,12 @@ use teredo_wire::address::is_teredo;
 use teredo_wire::icmpv6::ErrorMessage;
 
 use crate::filter::Ipv4Filter;
+use crate::guard::Guard;
 use crate::inspect::allows_error;
-use crate::limiter::TokenBucket;
+use crate::limiter::{BucketSketch, Rate, Shares};
 use crate::peers::{PeerTable, QueueBudget};
-use crate::random::Seed;
+use crate::policy::Policy;
+use crate::random::{Key, Seed};
 use crate::reason::{Counters, DropReason};
 use crate::role::{Arrival, Event, Inbound, Local, Outbound, Reason, Role, Transmit};
 use crate::scope;
@@ -49,13 +51,15 @@ pub struct Relay {
     filter: Ipv4Filter,
     proof: BubbleProof,
     peers: PeerTable<Peer>,
+    /// Of a host-specific relay.
+    guard: Guard,
     queued: QueueBudget,
     /// Clients whose packets have waited long enough, in the order in which they were proven.
     flushing: VecDeque<Ipv6Addr>,
     new_peers: Admission,
     overload: Overload,
-    /// ICMPv6 errors to the native side.
-    errors: TokenBucket,
+    /// ICMPv6 errors to the native side, by the /64 that they go to.
+    errors: Shares<1>,
     outbox: Outbox,
     events: VecDeque<Event>,
     counters: Counters,
@@ -69,11 +73,12 @@ impl Relay {
             filter: with_own(&config, config.filter.clone()),
             proof: BubbleProof::new(seed),
             peers: PeerTable::new(config.peers_max, seed),
+            guard: Guard::new(config.policy.clone(), seed),
             queued: QueueBudget::new(QUEUED_BYTES_MAX),
             flushing: VecDeque::new(),
             new_peers: Admission::new(&config.new_peers, seed),
             overload: Overload::default(),
-            errors: TokenBucket::new(ERRORS_PER_S, ERRORS_BURST),
+            errors: errors(seed),
             outbox: Outbox::default(),
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -89,6 +94,12 @@ impl Relay {
     /// Takes another filter, because the addresses of this host have changed.
     pub fn set_filter(&mut self, filter: Ipv4Filter) {
         self.filter = with_own(&self.config, filter);
+    }
+
+    /// Takes another inbound policy. What was opened from outside under a rule that is gone ends;
+    /// connections that this host opened do not.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.guard.set_policy(policy);
     }
 
     /// Number of clients it remembers.
@@ -130,8 +141,9 @@ impl Relay {
     fn report(&mut self, now: Instant, error: ErrorMessage, offending: &[u8]) {
         let Ok((packet, _)) = Ipv6::parse(offending) else { return };
         let Some(source) = self.config.scope.error_source() else { return };
-        if allows_error(&packet) && self.errors.take(now) {
-            let destination = packet.source();
+        let destination = packet.source();
+        let link = (destination.to_bits() >> 64) as u64;
+        if allows_error(&packet) && self.errors.take(now, [link]).is_ok() {
             let offending = offending.into();
             self.outbox.push_error(PendingError { error, source, destination, offending });
         }
@@ -214,13 +226,21 @@ fn with_own(config: &Config, mut filter: Ipv4Filter) -> Ipv4Filter {
     filter
 }
 
+fn errors(seed: Seed) -> Shares<1> {
+    let by_link = Key::new(seed, b"errors by link");
+    Shares::new([BucketSketch::new(ERRORS_PER_LINK, ERROR_CELLS, by_link)], ERRORS)
+}
+
 /// Bytes that wait for all clients together at most: four full packets for each client that is
 /// sought when new ones come as fast as they may, so that those of a scan do not leave the others
 /// without room.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
-/// ICMPv6 errors in a second and at once (RFC 4443 section 2.4 (f) asks for a limit).
-const ERRORS_PER_S: u32 = 10;
-const ERRORS_BURST: u32 = 10;
+/// ICMPv6 errors to one /64 (RFC 4443 section 2.4 (f) asks for a limit), and to all: a host that
+/// gets many may not keep another from the "packet too big" that its connections wait for.
+const ERRORS_PER_LINK: Rate = Rate { per_s: 10, burst: 10 };
+const ERRORS: Rate = Rate { per_s: 500, burst: 500 };
+/// Cells in each row of that limit, 16 KiB in all: many times the links that use up all errors.
+const ERROR_CELLS: usize = 1 << 10;
 /// Events that wait to be told at most; a relay with more clients coming and going at once does
 /// not tell of each.
 const EVENTS_MAX: usize = 1024;

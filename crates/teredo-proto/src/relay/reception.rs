@@ -4,7 +4,8 @@ use core::net::SocketAddrV4;
 
 use teredo_wire::{Datagram, Ipv6, TeredoAddress};
 
-use crate::inspect::{Upper, is_neighbor_discovery, upper_layer};
+use crate::guard::Pass;
+use crate::inspect::{is_neighbor_discovery, upper_layer};
 use crate::peers::PeerId;
 use crate::reason::DropReason;
 use crate::relay::Relay;
@@ -31,7 +32,8 @@ impl Relay {
             self.counters.bubbles_received += 1;
             return Ok(Inbound::Consumed);
         }
-        self.check_delivery(packet)?;
+        let pass = self.check_delivery(now, packet)?;
+        self.guard.note_received(now, pass);
         self.counters.delivered += 1;
         Ok(Inbound::Deliver(datagram.packet_range()))
     }
@@ -103,17 +105,19 @@ impl Relay {
     }
 
     /// Checks what a packet for the native side is and where it goes.
-    fn check_delivery(&self, packet: &Ipv6<'_>) -> Result<(), DropReason> {
+    fn check_delivery(&self, now: Instant, packet: &Ipv6<'_>) -> Result<Pass, DropReason> {
         self.check_native_destination(packet.destination())?;
         if packet.hop_limit() == 0 {
             return Err(DropReason::HopLimit);
         }
-        match upper_layer(packet)? {
-            Upper::Icmpv6(kind) if is_neighbor_discovery(kind) => {
-                Err(DropReason::NeighborDiscovery)
-            }
-            Upper::Icmpv6(_) | Upper::Other => Ok(()),
+        let upper = upper_layer(packet)?;
+        if upper.icmpv6_kind().is_some_and(is_neighbor_discovery) {
+            return Err(DropReason::NeighborDiscovery);
         }
+        if self.config.scope.is_host() {
+            return self.guard.check(now, packet, &upper);
+        }
+        Ok(Pass::default())
     }
 }
 

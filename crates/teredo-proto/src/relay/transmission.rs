@@ -33,6 +33,9 @@ impl Relay {
             self.report(now, ErrorMessage::TooBig(u32::from(MTU_DEFAULT)), packet);
             return Err(DropReason::TooBig);
         }
+        if self.config.scope.is_host() {
+            self.guard.note_sent(now, &ipv6)?;
+        }
         let id = match known {
             Some(id) => id,
             None => self.admit(now, ipv6.source(), client)?,

@@ -5,7 +5,9 @@ use core::time::Duration;
 
 use teredo_proto::client::{Client, Config};
 use teredo_proto::role::{NatKind, State, TRANSMIT_LEN_MAX};
-use teredo_proto::{Arrival, DropReason, Event, Inbound, Instant, Local, Outbound, Role, Transmit};
+use teredo_proto::{
+    Arrival, DropReason, Event, Inbound, Instant, Local, Outbound, Policy, Role, Transmit,
+};
 use teredo_wire::{Datagram, Flags, TeredoAddress};
 
 use crate::bytes::{Advertisement, endpoint};
@@ -49,8 +51,10 @@ pub(crate) fn peer_server() -> SocketAddrV4 {
     SocketAddrV4::new(peer().server, 3544)
 }
 
+/// A client whose owner lets in everything, so that only the protocol decides.
 pub(crate) fn config() -> Config {
     let mut config = Config::new(SERVER, Some(SECONDARY), SERVICE_PORT);
+    config.policy = Policy::everything();
     let documentation = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"];
     config.filter.allowed = documentation.iter().map(|range| range.parse().unwrap()).collect();
     config

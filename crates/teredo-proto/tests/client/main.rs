@@ -16,6 +16,7 @@ mod harness;
 mod input;
 mod keys;
 mod maintenance;
+mod policy;
 mod qualification;
 mod reception;
 mod transmission;

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddrV4};
 
 use teredo_proto::relay::{Relay, Scope};
-use teredo_proto::{DropReason, Inbound, Outbound, Role};
+use teredo_proto::{DropReason, Inbound, Outbound, Policy, Role};
 use teredo_wire::Ipv6;
+use teredo_wire::ipv6::next_header;
 
 use crate::packets::*;
 use crate::relay_transmission::{SERVER_AT, connect, data, direct, relay_with};
@@ -14,7 +15,10 @@ use crate::server_acceptance::server;
 const OTHER_HOST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 6, 0, 0, 0, 0, 3);
 
 fn host_relay() -> Relay {
-    relay_with(|config| config.scope = Scope::Host { own: vec![NATIVE] })
+    relay_with(|config| {
+        config.scope = Scope::Host { own: vec![NATIVE] };
+        config.policy = Policy::everything();
+    })
 }
 
 //= R-HOST-01: it serves this host, as source and as destination, and nobody else
@@ -47,6 +51,50 @@ fn it_stops_when_the_host_has_no_address() {
     assert!(drain(&mut relay).is_empty());
     relay.set_scope(Scope::Host { own: vec![NATIVE] });
     assert_eq!(relay.handle_packet(ms(2), &data(1)), direct());
+}
+
+/// A packet of these ports and TCP flags.
+fn tcp(source: Ipv6Addr, destination: Ipv6Addr, ports: [u16; 2], flags: u8) -> Vec<u8> {
+    let [from, to] = ports.map(u16::to_be_bytes);
+    let segment = [&from[..], &to, &[0; 8], &[0x50, flags, 1, 0, 0, 0, 0, 0]].concat();
+    packet(source, destination, next_header::TCP, &segment)
+}
+
+const SYN: u8 = 2;
+const SYN_ACK: u8 = 18;
+
+//= API-77, SEC-11: its host is protected as a client is: answers come in, and what is allowed
+#[test]
+fn it_refuses_what_its_host_did_not_ask_for() {
+    let mut relay = relay_with(|config| config.scope = Scope::Host { own: vec![NATIVE] });
+    let syn = tcp(client(), NATIVE, [4000, 22], SYN);
+    assert_eq!(put(&mut relay, ms(0), CLIENT_AT, &syn), Inbound::Dropped(DropReason::UnknownPeer));
+    // The client's connectivity test came natively; the host's reply makes the relay seek it.
+    let reply = echo_reply(NATIVE, client(), &[1; 16]);
+    assert_eq!(relay.handle_packet(ms(0), &reply), Outbound::Queued);
+    drain(&mut relay);
+    let (_, flushed) = exchange(&mut relay, ms(1), CLIENT_AT, &bubble(client(), LINK_LOCAL));
+    assert_eq!(flushed, [datagram(CLIENT_AT, reply)]);
+    for unsolicited in [&syn, &udp(client(), NATIVE, &[0; 9]), &echo(client(), NATIVE, &[1; 16])] {
+        let (inbound, sent) = exchange(&mut relay, ms(2), CLIENT_AT, unsolicited);
+        assert_eq!(inbound, Inbound::Dropped(DropReason::Unsolicited));
+        assert_eq!(sent, []);
+    }
+    relay.set_policy(Policy::new(vec!["tcp/22".parse().unwrap()]).unwrap());
+    assert_eq!(put(&mut relay, ms(3), CLIENT_AT, &syn), Inbound::Deliver(0..syn.len()));
+    relay.set_policy(Policy::default());
+    assert_eq!(relay.handle_packet(ms(4), &tcp(NATIVE, client(), [5000, 80], SYN)), direct());
+    let answer = tcp(client(), NATIVE, [80, 5000], SYN_ACK);
+    assert_eq!(put(&mut relay, ms(5), CLIENT_AT, &answer), Inbound::Deliver(0..answer.len()));
+}
+
+//= API-77: a relay for others is no firewall: the policy is not its own to have
+#[test]
+fn a_relay_for_others_refuses_nothing() {
+    let mut relay = relay_with(|config| config.policy = Policy::default());
+    connect(&mut relay, ms(0));
+    let syn = tcp(client(), NATIVE, [4000, 22], SYN);
+    assert_eq!(put(&mut relay, ms(1), CLIENT_AT, &syn), Inbound::Deliver(0..syn.len()));
 }
 
 /// What a NAT lets in, of those endpoints that were written to.

@@ -119,7 +119,7 @@ fn taken(relay: &mut Relay, millis: u64, first: u32, count: u32) -> usize {
 //= R-LIM-01: only served sources
 #[test]
 fn only_served_sources_reach_clients() {
-    let site = Scope::Network { address: RELAY, served: vec![(v6("2001:db8:6::"), 48)] };
+    let site = Scope::Network { address: RELAY, served: vec!["2001:db8:6::/48".parse().unwrap()] };
     let mut relay = relay_with(|config| config.scope = site);
     let outside = udp(v6("2001:db8:7::1"), client(), &[]);
     let refused = relay.handle_packet(ms(0), &outside);
@@ -223,6 +223,27 @@ fn errors_are_limited_and_exclude_what_rfc_4443_excludes() {
     }
     assert_eq!(errors(&mut relay, 0, &large(58, 128)), 10);
     assert_eq!(errors(&mut relay, 500, &large(17, 0)), 5);
+}
+
+//= SEC-06: who makes errors all the time keeps nobody else from learning the path's MTU
+#[test]
+fn errors_are_shared_fairly() {
+    let mut relay = relay();
+    let large = |native| packet(native, client(), 17, &[0; 1300]);
+    let errors = |relay: &mut Relay, native, count| {
+        let ask = |_| {
+            let _ = relay.handle_packet(ms(0), &large(native));
+            drain(relay).len()
+        };
+        (0..count).map(ask).sum::<usize>()
+    };
+    assert_eq!(errors(&mut relay, v6("2a00:1::66"), 1000), 10);
+    assert_eq!(errors(&mut relay, v6("2a00:1::67"), 1), 0, "of the same link");
+    assert_eq!(errors(&mut relay, NATIVE, 1), 1);
+    let from_all_over = (0..10_000_u128).map(|link| {
+        errors(&mut relay, Ipv6Addr::from_bits(v6("2a01::1").to_bits() + (link << 64)), 1)
+    });
+    assert_eq!(from_all_over.sum::<usize>(), 500 - 11, "and not without bounds");
 }
 
 //= SEC-10: a thousand clients at once are sought in bounded batches, and none is forgotten

@@ -116,7 +116,7 @@ fn known_clients_become_trusted() {
 //= R-RX-05: packets for whom the relay serves are forwarded, no others
 #[test]
 fn only_the_served_range_is_delivered_to() {
-    let site = Scope::Network { address: RELAY, served: vec![(v6("2001:db8:6::"), 48)] };
+    let site = Scope::Network { address: RELAY, served: vec!["2001:db8:6::/48".parse().unwrap()] };
     let mut relay = relay_with(|config| config.scope = site);
     connect(&mut relay, ms(0));
     let (inbound, _) = exchange(&mut relay, ms(1), CLIENT_AT, &answer());

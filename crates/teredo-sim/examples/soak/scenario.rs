@@ -4,6 +4,7 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 
 use teredo_proto::client::Client;
+use teredo_proto::policy::{Policy, Rule, Service};
 use teredo_proto::random::Random;
 use teredo_sim::nat::{Hairpin, Mapping};
 use teredo_sim::{HostId, Link, NatConfig, NatId, Place, Stopped, World};
@@ -109,7 +110,9 @@ impl Scenario {
         if self.percent(30) {
             self.next_link();
             let place = self.plain_place();
-            self.host_relays.push(self.world.add_host_relay(place));
+            let host = self.world.add_host_relay(place);
+            self.host_relays.push(host);
+            self.choose_policy(host);
         }
         for _ in 0..2 + self.below(3) {
             self.add_client();
@@ -133,7 +136,16 @@ impl Scenario {
             (config.server, config.secondary) = (server, secondary);
             config.peers_max = PEERS_MAX;
         });
+        self.choose_policy(host);
         self.clients.push(Member { host, outermost, qualifies });
+    }
+
+    /// What a host lets in unasked. That it lets in nothing else is checked at each delivery.
+    fn choose_policy(&mut self, host: HostId) {
+        let rules = [&["all"][..], &["echo"], &["udp"], &["echo", "udp"], &[], &[]];
+        let rules = rules[self.below(rules.len() as u64) as usize];
+        let rules = rules.iter().filter_map(|rule| rule.parse().ok()).collect();
+        self.world.set_policy(host, &Policy::new(rules).unwrap_or_default());
     }
 
     fn nats_for_client(&mut self) -> (Place, Option<NatId>, bool) {
@@ -250,7 +262,11 @@ impl Scenario {
                 let relay = pick(&mut self.random, &self.relays);
                 self.world.route_teredo_to(relay);
             }
-            85..89 => self.trouble_client(),
+            85..88 => self.trouble_client(),
+            88 => {
+                let client = self.any_client();
+                self.choose_policy(client);
+            }
             89..93 => self.inject(),
             93..97 => self.forge(),
             _ => self.storm(),
@@ -427,13 +443,16 @@ impl Scenario {
         for from in &ready {
             for to in &ready {
                 let apart = from.outermost.is_none() || from.outermost != to.outermost;
-                if from.host != to.host && apart {
+                if from.host != to.host && apart && self.answers_pings(to.host) {
                     pairs.push((from.host, to.host));
                 }
             }
             let natives = self.natives.iter().filter(|_| !self.relays.is_empty());
             for native in natives {
-                pairs.extend([(from.host, *native), (*native, from.host)]);
+                pairs.push((from.host, *native));
+                if self.answers_pings(from.host) {
+                    pairs.push((*native, from.host));
+                }
             }
         }
         for (from, to) in pairs {
@@ -445,6 +464,12 @@ impl Scenario {
             }
         }
         Ok(())
+    }
+
+    /// Whether a host lets in pings.
+    fn answers_pings(&self, host: HostId) -> bool {
+        let opens = |rule: &Rule| matches!(rule.service, Service::All | Service::Echo);
+        self.world.policy(host).is_none_or(|policy| policy.rules().iter().any(opens))
     }
 
     fn outcome(&self, watched: bool) -> Outcome {

@@ -5,10 +5,12 @@ use core::time::Duration;
 
 use teredo_proto::client::{self, Client};
 use teredo_proto::relay::{self, Scope};
-use teredo_proto::{Instant, Ipv4Filter, Local, server};
+use teredo_proto::{Instant, Ipv4Filter, Local, Policy, server};
 use teredo_wire::TEREDO_PORT;
 use teredo_wire::ipv4::Ipv4Cidr;
+use teredo_wire::ipv6::Ipv6Cidr;
 
+use crate::asked;
 use crate::host::{AnyRole, Datagram, Host, HostId, Plan, Service};
 use crate::ledger::Ledger;
 use crate::link::Link;
@@ -85,7 +87,8 @@ impl World {
         self.add_client_with(place, |config| (config.server, config.secondary) = addresses)
     }
 
-    /// Adds a client whose configuration `change` has the last word on, and starts it.
+    /// Adds a client whose configuration `change` has the last word on, and starts it. It lets in
+    /// everything, so that only the protocol decides.
     pub fn add_client_with(
         &mut self,
         place: impl Into<Place>,
@@ -99,6 +102,7 @@ impl World {
         let mut config = client::Config::new(primary, secondary, port);
         config.local_address = Some(address);
         config.filter = self.filter(host);
+        config.policy = Policy::everything();
         change(&mut config);
         let sockets = vec![(Local::Primary, SocketAddrV4::new(address, config.service_port))];
         self.serve(host, Plan::Client(config), sockets);
@@ -122,13 +126,14 @@ impl World {
         }
         self.restart(host);
         let address = self.add_native_address(host);
-        let scope = Scope::Network { address, served: vec![NATIVE_RANGE] };
+        let served = Ipv6Cidr::new(NATIVE_RANGE, NATIVE_RANGE_LEN).into_iter().collect();
+        let scope = Scope::Network { address, served };
         let config = self.relay_config(host, service, scope);
         self.serve(host, Plan::Relay(config), vec![(Local::Primary, service)]);
         self.teredo_route = Some(host);
     }
 
-    /// Adds a host with native IPv6 that is its own relay.
+    /// Adds a host with native IPv6 that is its own relay. It lets in everything.
     pub fn add_host_relay(&mut self, place: impl Into<Place>) -> HostId {
         let host = self.add_host("host-relay", place.into(), FIRST_HOST);
         let own = self.add_native_address(host);
@@ -155,6 +160,29 @@ impl World {
         self.teredo_route = relay;
     }
 
+    /// Changes what a client, or a host that is its own relay, lets in unasked.
+    pub fn set_policy(&mut self, host: HostId, policy: &Policy) {
+        for Service { plan, role, .. } in &mut self.hosts[host.0].services {
+            match (plan, role) {
+                (Plan::Client(config), AnyRole::Client(client)) => {
+                    config.policy = policy.clone();
+                    client.set_policy(policy.clone());
+                }
+                (Plan::Relay(config), AnyRole::Relay(relay)) => {
+                    config.policy = policy.clone();
+                    relay.set_policy(policy.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What a client, or a host that is its own relay, lets in unasked; nothing is in between for
+    /// any other host.
+    pub fn policy(&self, host: HostId) -> Option<&Policy> {
+        self.hosts[host.0].services.iter().find_map(|service| asked::policy(&service.plan))
+    }
+
     /// Switches a host off or on; nothing is forgotten.
     pub fn set_up(&mut self, host: HostId, up: bool) {
         self.hosts[host.0].up = up;
@@ -167,6 +195,7 @@ impl World {
             let seed = self.next_seed();
             let host = &mut self.hosts[id.0];
             host.stack.teredo = None;
+            host.stack.asked.clear();
             host.services[index].restart(self.now, seed);
             self.drain(id, index);
         }
@@ -249,6 +278,7 @@ impl World {
     fn relay_config(&self, host: HostId, service: SocketAddrV4, scope: Scope) -> relay::Config {
         let mut config = relay::Config::new(service, scope);
         config.filter = self.filter(host);
+        config.policy = Policy::everything();
         config.behind_nat = self.hosts[host.0].place != Place::Internet;
         config
     }
@@ -292,7 +322,7 @@ impl World {
     }
 
     fn add_native_address(&mut self, host: HostId) -> Ipv6Addr {
-        let [a, b, c, ..] = NATIVE_RANGE.0.segments();
+        let [a, b, c, ..] = NATIVE_RANGE.segments();
         let address = Ipv6Addr::new(a, b, c + 6, 0, 0, 0, 0, 2 + host.0 as u16);
         self.native.insert(address, host);
         self.hosts[host.0].stack.native.push(address);
@@ -329,7 +359,8 @@ const FIRST_INSIDE: u8 = 2;
 const LAST: u8 = 254;
 
 /// The native IPv6 Internet, which relays serve.
-const NATIVE_RANGE: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32);
+const NATIVE_RANGE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0);
+const NATIVE_RANGE_LEN: u8 = 32;
 
 /// UDP ports of clients and relays count from here, by host.
 const FIRST_PORT: u16 = 40_000;

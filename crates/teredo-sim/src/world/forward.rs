@@ -8,7 +8,8 @@ use teredo_proto::{Arrival as RoleArrival, Event, Inbound, Outbound, Transmit};
 use teredo_wire::address::is_teredo;
 use teredo_wire::{Datagram as Teredo, Ipv6};
 
-use crate::host::{Datagram, HostId, MAPPER, Plan};
+use crate::asked;
+use crate::host::{Datagram, Host, HostId, MAPPER, Plan};
 use crate::stack;
 use crate::trace::Wire;
 
@@ -139,7 +140,7 @@ impl World {
         let inbound = service.role.as_role_mut().handle_datagram(self.now, arrival, payload);
         match inbound {
             Inbound::Deliver(range) => match payload.get(range) {
-                Some(packet) => self.hand_out(id, packet),
+                Some(packet) => self.hand_out(id, index, packet),
                 None => self.violation = Some(Violation::Altered(id)),
             },
             Inbound::Consumed => {}
@@ -169,6 +170,8 @@ impl World {
         if !host.up {
             return;
         }
+        self.hosts[id.0].stack.asked.note_sent(self.now, packet);
+        let host = &self.hosts[id.0];
         match host.services.iter().position(|service| service.serves_stack(destination)) {
             Some(service) => self.give_to_role(id, service, packet),
             None => self.route_ipv6(packet),
@@ -204,7 +207,7 @@ impl World {
                 }
                 Some(Transmit::Packet { len }) => {
                     self.ledger.note_report(&buffer[..len]);
-                    self.hand_out(host, &buffer[..len]);
+                    self.hand_out(host, index, &buffer[..len]);
                 }
                 None => return self.drain_events(host, index),
             }
@@ -234,11 +237,16 @@ impl World {
     }
 
     /// A packet from a role of `host`, for its own stack or to be routed on.
-    fn hand_out(&mut self, id: HostId, packet: &[u8]) {
+    fn hand_out(&mut self, id: HostId, index: usize, packet: &[u8]) {
         let Some(destination) = destination(packet) else {
             self.violation = Some(Violation::Altered(id));
             return;
         };
+        let Host { services, stack, .. } = &mut self.hosts[id.0];
+        let policy = asked::policy(&services[index].plan);
+        if !policy.is_none_or(|policy| stack.asked.permits(self.now, policy, packet)) {
+            self.violation = Some(Violation::Unsolicited(id));
+        }
         let host = &self.hosts[id.0];
         if host.stack.owns(destination) {
             self.give_to_stack(id, packet);

@@ -225,6 +225,7 @@ impl<'a> ClientHost<'a> {
         self.args = args;
         client.set_refresh_interval(Duration::from_secs(self.args.refresh_interval.into()));
         client.set_dormant_after(now, self.args.dormant_after());
+        client.set_policy(self.args.policy());
         self.mapping.follow(now, &self.args, client);
         self.publish(client);
         Flow::Continue

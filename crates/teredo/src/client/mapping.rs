@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use serde::Serialize;
-use teredo_control::Type;
+use teredo_control::{RuntimeDir, Type};
 use teredo_engine::linux::PortMapping;
 use teredo_proto::Instant;
 use teredo_proto::client::Client;
@@ -116,12 +116,14 @@ impl Args {
 
 /// Where the port is remembered that a gateway keeps for ever (RFC 6081 section 5.3.1: SHOULD).
 fn state() -> PathBuf {
-    let folder = std::env::var_os("STATE_DIRECTORY").unwrap_or_else(|| STATE_DIRECTORY.into());
-    PathBuf::from(folder).join("mapped-port")
+    state_directory().join("mapped-port")
 }
 
-/// What systemd makes of `StateDirectory=teredo`.
-const STATE_DIRECTORY: &str = "/var/lib/teredo";
+/// The directory that systemd gives for what outlives a boot, else the runtime directory.
+pub(super) fn state_directory() -> PathBuf {
+    let given = std::env::var_os("STATE_DIRECTORY").filter(|path| !path.is_empty());
+    given.map_or_else(|| RuntimeDir::from_environment().path().to_owned(), PathBuf::from)
+}
 
 /// Printed when the mapping is another one than before.
 #[derive(Serialize)]

@@ -18,10 +18,12 @@ use crate::exit::Exit;
 use crate::host::{self as shared, Watch};
 use crate::publisher::Publisher;
 use crate::report::Report;
+use crate::sandbox::Entered;
 
 /// What a client finds when it starts.
 pub(crate) struct Start<'a> {
     pub(crate) report: Report,
+    pub(crate) sandbox: &'a Entered,
     pub(crate) publisher: &'a Publisher,
     pub(crate) source: &'a mut dyn Source,
     /// Signals are caught by it already.
@@ -69,7 +71,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 /// Runs a client until it is told to end or its options change.
 pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
-    let Start { report, publisher, source, watch, server, last_port } = start;
+    let Start { report, sandbox, publisher, source, watch, server, last_port } = start;
     let secret = args.key.secret().map_err(Failure::of("key-unusable"))?;
     let secondary = args.secondary.beside(server)?;
     let network = Network::read(server)?;
@@ -85,7 +87,7 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     let tunnel = shared::create_tunnel(&args.interface);
     let (tun, tunnel) = tunnel.map_err(Failure::of("no-tunnel-adapter"))?;
 
-    shared::warn_unfiltered(&report, tunnel.name());
+    sandbox.tell(&report, "client");
 
     let port = socket.local_addr().port();
     let mut config = Config::new(server, secondary, port);
@@ -95,6 +97,7 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     config.strict = args.strict;
     config.secret = secret;
     config.filter = filter;
+    config.policy = args.policy();
     config.peers_max = args.peers_max.map_or(config.peers_max, |most| most as usize);
 
     let mut client = Client::new(config, seed()?);

@@ -11,21 +11,24 @@ use teredo_engine::io::Clock;
 use teredo_engine::linux::BootClock;
 use teredo_proto::Instant;
 use teredo_sys::epoll::{Events, Interest, Poller};
+use teredo_sys::sandbox::Needs;
 use teredo_sys::signal::Signal;
 
 use super::configuration::Configuration;
 use super::finder::{Finder, Found};
-use crate::client::{Args, Ended, Failure, Obstacle, Source, Start, serve, settings};
+use crate::client::{self, Args, Ended, Failure, Obstacle, Source, Start, serve, settings};
 use crate::exit::Exit;
 use crate::host::Watch;
 use crate::publisher::Publisher;
 use crate::report::Report;
+use crate::sandbox::{self, Entered};
 
 /// A client for as long as the daemon runs.
 struct Life<'a> {
     configuration: &'a mut Configuration,
     args: Args,
     report: Report,
+    sandbox: Entered,
     publisher: Publisher,
     watch: Watch,
     finder: Option<Finder>,
@@ -48,11 +51,13 @@ pub(super) fn run(configuration: &mut Configuration) -> anyhow::Result<Exit> {
     let args = configuration.client()?;
     let report = Report::new(args.common.json);
     let watch = Watch::new()?;
-    let publisher = Publisher::start(&report, settings(&args));
+    let sandbox = sandbox::enter(&needs(configuration, &args))?;
+    let publisher = Publisher::start(&report, settings(&args), sandbox.state());
     let mut life = Life {
         configuration,
         args,
         report,
+        sandbox,
         publisher,
         watch,
         finder: None,
@@ -71,6 +76,14 @@ pub(super) fn run(configuration: &mut Configuration) -> anyhow::Result<Exit> {
             Next::End(exit) => return Ok(exit),
         }
     }
+}
+
+/// What a client needs in its sandbox whose settings may be read again, and set.
+fn needs(configuration: &Configuration, args: &Args) -> Needs {
+    let mut needs = client::needs(args);
+    needs.readable.extend(configuration.read_from());
+    needs.writable.push(configuration.make_drop_ins());
+    needs
 }
 
 impl Life<'_> {
@@ -97,6 +110,7 @@ impl Life<'_> {
             Found::At(server) => {
                 let start = Start {
                     report: self.report,
+                    sandbox: &self.sandbox,
                     publisher: &self.publisher,
                     source: self.configuration,
                     watch: &mut self.watch,

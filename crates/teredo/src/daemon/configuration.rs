@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::ValueEnum;
 use teredo_control::server::SetError;
 use teredo_control::{SettingName, Settings, Type};
@@ -50,6 +50,22 @@ impl Configuration {
     /// The directory of its policies.
     pub(super) fn policies(&self) -> &Path {
         self.places.policies()
+    }
+
+    /// The directories that it is read from: files in them get replaced.
+    pub(super) fn read_from(&self) -> [PathBuf; 2] {
+        let beside = self.file().parent().filter(|path| !path.as_os_str().is_empty());
+        [beside.unwrap_or(Path::new(".")).to_owned(), self.policies().to_owned()]
+    }
+
+    /// The directory for what is set at run time. It is made now if that is possible, because
+    /// later its parent may be out of reach.
+    pub(super) fn make_drop_ins(&self) -> PathBuf {
+        let mut path = self.places.run_time();
+        path.pop();
+        // Who sets something then will be told why that fails.
+        let _ = fs::create_dir_all(&path);
+        path
     }
 
     /// The options of the client.
@@ -130,6 +146,7 @@ fn client_options(merged: &Merged, places: &Places) -> anyhow::Result<client::Ar
     });
     let mut args: client::Args = options("client", &settings, &["server"], places.file())?;
     args.from_policy = from_policy;
+    client::check(&args).with_context(|| format!("{}: [client]", places.file().display()))?;
     Ok(args)
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Results {
     pub(super) relay_ping: PingResult,
     pub(super) peer_ping: PingResult,
     pub(super) transfer: TransferResult,
+    /// Whether a connection that nobody had asked for was tried, and did not come about.
+    pub(super) unsolicited_refused: bool,
     /// Why the lab failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,

@@ -13,6 +13,7 @@ use super::Args;
 use super::cast::{Note, Role};
 use super::command;
 use super::ground::Ground;
+use super::knock;
 use super::ping::Pings;
 use super::place::{Host, INTERNET, RELAY, SERVER, SERVER_SECONDARY, V6HOST};
 use super::results::{ClientResult, PingResult, Results, milliseconds};
@@ -89,6 +90,7 @@ impl<'a> Show<'a> {
         };
         relay.and(peer)?;
         self.transfer()?;
+        self.knock()?;
         Ok(Exit::Ok)
     }
 
@@ -111,7 +113,8 @@ impl<'a> Show<'a> {
     /// Starts a client and waits for its address.
     fn qualify(&mut self, client: Host) -> Result<(), Failure> {
         let [server, secondary] = [SERVER, SERVER_SECONDARY].map(|it| it.to_string());
-        self.start(client, &["client", "--server", &server, "--secondary", &secondary])?;
+        let addresses = ["--server", &server, "--secondary", &secondary];
+        self.start(client, &[&["client"], &addresses[..], &["--allow", "echo"]].concat())?;
         let deadline = Instant::now() + QUALIFIED_MAX + self.round_trips(3);
         self.wait(deadline, |show| {
             show.client(client).is_qualified() || show.reasons[client.index()].is_some()
@@ -171,6 +174,20 @@ impl<'a> Show<'a> {
         .context("TCP to the IPv6 host, through the relay")?;
         self.results.transfer = (&transfer).into();
         self.story.transferred(&self.results.transfer, transfer.time.as_secs_f64());
+        Ok(())
+    }
+
+    /// Tries what nobody has asked for, on the way that the transfer has just taken.
+    fn knock(&mut self) -> Result<(), Failure> {
+        let client = self.results.client1.address.context("client 1 has no address")?;
+        let [from, to] = [Host::Native, Host::Client1].map(|it| self.ground.namespace(it));
+        let is_refused = knock::is_refused(from, to, client, KNOCK_MAX + self.round_trips(2))?;
+        self.check()?;
+        self.results.unsolicited_refused = is_refused;
+        if !is_refused {
+            return Err(anyhow!("client 1 was reached though nobody there has asked").into());
+        }
+        self.story.refused();
         Ok(())
     }
 
@@ -331,3 +348,5 @@ const SETTLED_MAX: Duration = Duration::from_secs(2);
 /// Longer than a client waits between two bubbles (RFC 4380 section 5.2.6), so that a lost one
 /// shows as a late answer instead of none.
 const PING_MAX: Duration = Duration::from_secs(3);
+/// A connection is there after one round trip, if it is let in; much longer than that.
+const KNOCK_MAX: Duration = Duration::from_millis(300);

@@ -100,6 +100,11 @@ impl Story {
         ));
     }
 
+    /// Tells that what nobody has asked for does not get in.
+    pub(super) fn refused(&mut self) {
+        self.step("TCP IPv6 host -> client 1, which nobody there has asked for: refused");
+    }
+
     /// Tells that the caller's command gets the stage.
     pub(super) fn command(&mut self, command: &str) {
         self.step(&format!("{command}: running in client 1"));

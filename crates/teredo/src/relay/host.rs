@@ -130,8 +130,8 @@ impl Host<Relay> for RelayHost {
                 self.tell("serving");
             }
             Event::StateChanged(_)
-            | Event::AddressChanged(_)
             | Event::AddressDeprecated
+            | Event::AddressChanged(_)
             | Event::NatKindChanged(_)
             | Event::KeyRenewal(_)
             | Event::ServerLost

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::run::{Scratch, expect_code, is_impossible, json, lab, stderr};
 
+//= API-77: a connection from outside to an open port does not come about
 #[test]
 fn the_object_has_these_fields_and_no_others() {
     if is_impossible() {
@@ -15,7 +16,10 @@ fn the_object_has_these_fields_and_no_others() {
     let output = lab(&["--json"]).output().unwrap();
     expect_code(&output, 0);
     let json = json(&output);
-    assert_eq!(keys(&json), ["client1", "client2", "peer_ping", "relay_ping", "transfer"]);
+    let fields =
+        ["client1", "client2", "peer_ping", "relay_ping", "transfer", "unsolicited_refused"];
+    assert_eq!(keys(&json), fields);
+    assert_eq!(json["unsolicited_refused"], true);
     for (client, nat) in [("client1", "203.0.113.101:"), ("client2", "203.0.113.102:")] {
         let client = &json[client];
         let fields = ["address", "mapped", "nat", "nat_seen", "port", "qualified_ms", "state"];

@@ -386,7 +386,7 @@ fn a_configuration_that_makes_no_sense_is_told_in_one_line() {
         ("[client\n", "is not as it should be: TOML parse error at line 1"),
         ("server = \"x\"\n", "server stands outside of a table"),
         ("[peer]\n", "there is no role [peer]"),
-        ("[client]\ncolor = 1\n", "[client] has no setting color: it has allow-ipv4, "),
+        ("[client]\ncolor = 1\n", "[client] has no setting color: it has "),
         ("[client]\nserver = 1.5\n", "[client] server: not a value"),
         ("[client]\nserver = [\"a\", \"b\"]\n", "[client] server: the argument"),
         ("[client]\nport = 65536\n", "[client] port: invalid value '65536'"),

@@ -10,4 +10,5 @@ mod island;
 mod keys;
 mod relay;
 mod running;
+mod sandbox;
 mod server;

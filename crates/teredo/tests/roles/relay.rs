@@ -1,6 +1,6 @@
 //! `teredo relay`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use teredo_sys::netlink::Route;
 
 use crate::client::{client, relay, server};
-use crate::internet::{Interface, Internet, PATIENCE, RELAY_V6, with_namespaces};
+use crate::internet::{Host, Interface, Internet, PATIENCE, RELAY_V6, with_namespaces};
 use crate::running::command;
 
 const SERVICE_PREFIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0);
@@ -34,17 +34,38 @@ fn a_host_specific_relay_answers_for_its_own_host() {
     with_namespaces("relay::a_host_specific_relay_answers_for_its_own_host", || {
         let internet = Internet::new();
         let _server = server(&internet);
-        let relay = relay(&internet, &["--host-only"]);
+        let relay = relay(&internet, &["--host-only", "--allow", "echo"]);
         let interface = internet.relay.interface("teredo").unwrap();
         let native = Some(IpAddr::V6(RELAY_V6));
         assert_eq!(interface.routes(), [(SERVICE_PREFIX.into(), 32, native)]);
         let port = internet.relay.command(&mut command(&["port"])).output().unwrap();
         assert_eq!(String::from_utf8(port.stdout).unwrap(), "3545\n", "in place of a client's");
-        let client = client(&internet, &[]);
+        let client = client(&internet, &["--allow", "echo"]);
         let address = crate::client::address(&client.wait_for("qualified"));
         assert_eq!(internet.client.ping(RELAY_V6), 1);
         assert_eq!(internet.relay.ping(address), 1, "the other way too");
         relay.interrupt();
+    });
+}
+
+//= API-77: what its host has not asked for does not come in; a client's test does, natively
+#[test]
+fn a_host_specific_relay_refuses_what_its_host_did_not_ask_for() {
+    with_namespaces("relay::a_host_specific_relay_refuses_what_its_host_did_not_ask_for", || {
+        let internet = Internet::new();
+        let _server = server(&internet);
+        let _relay = relay(&internet, &["--host-only", "--allow", "tcp/22"]);
+        let client = client(&internet, &[]);
+        let address = crate::client::address(&client.wait_for("qualified"));
+        let reaches = |from: &Host, to: &Host, at: (Ipv6Addr, u16)| {
+            let listener = to.namespace.run(|| TcpListener::bind(at).unwrap()).unwrap();
+            let open = listener.local_addr().unwrap();
+            let connect = || TcpStream::connect_timeout(&open, Duration::from_millis(500)).is_ok();
+            from.namespace.run(connect).unwrap()
+        };
+        assert!(reaches(&internet.client, &internet.relay, (RELAY_V6, 22)));
+        assert!(!reaches(&internet.client, &internet.relay, (RELAY_V6, 80)));
+        assert!(!reaches(&internet.relay, &internet.client, (address, 22)));
     });
 }
 

@@ -46,8 +46,18 @@ impl Running {
         Self { child, facts }
     }
 
-    /// The next fact.
+    /// The next fact but the one about the sandbox, which every role tells first.
     pub(crate) fn fact(&self) -> Value {
+        loop {
+            let fact = self.any_fact();
+            if fact["event"] != "sandbox" {
+                return fact;
+            }
+        }
+    }
+
+    /// The next fact.
+    pub(crate) fn any_fact(&self) -> Value {
         self.facts.recv_timeout(PATIENCE).expect("nothing is told")
     }
 
@@ -69,6 +79,11 @@ impl Running {
     /// Whether nothing is told for this long.
     pub(crate) fn is_silent_for(&self, time: Duration) -> bool {
         self.facts.recv_timeout(time).is_err()
+    }
+
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal.

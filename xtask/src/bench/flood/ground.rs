@@ -28,6 +28,8 @@ const BEHIND_NAT_AT: Ipv4Addr = Ipv4Addr::new(100, 110, 0, 1);
 /// Addresses of a flood, and of as much honest load at a server.
 const BAD_SOURCES: u32 = 1 << 21;
 const GOOD_SOURCES: u32 = 1 << 12;
+/// Packets of a scan: half as many new clients again as a relay seeks, and a full queue for each.
+const SCANNED_PER_S: u32 = 12_000;
 /// By how much two measurements of the same thing may differ: at a server bad and good packets are
 /// the same but for where they come from.
 const NOISE: f64 = 0.1;
@@ -68,6 +70,7 @@ pub(crate) struct Ground {
     crowd: Namespace,
     internet: Internet,
     storm: PathBuf,
+    scan: PathBuf,
     honest: PathBuf,
 }
 
@@ -75,7 +78,7 @@ impl Ground {
     /// Builds it; both clients are qualified on return.
     pub(crate) fn new() -> Result<Self> {
         let ours = program::release()?;
-        let (storm, honest) = (example("storm")?, example("honest")?);
+        let (storm, scan, honest) = (example("storm")?, example("scan")?, example("honest")?);
         let internet = Internet::new([Nat::PortRestricted; 2])?;
         let crowd = internet.crowd()?;
         let victim = internet.host_at("victim", VICTIM)?;
@@ -100,6 +103,7 @@ impl Ground {
             crowd,
             internet,
             storm,
+            scan,
             honest,
         })
     }
@@ -131,10 +135,12 @@ impl Ground {
         let rate = (capacity_per_s * SHARE_OF_CAPACITY) as u64;
         let before = Usage::of(host)?;
         let mut storm = self.storm(target, rate, seconds, BAD_SOURCES)?;
+        let scan = self.scan(target, seconds)?;
         let qualifying = self.qualifying(target, seconds)?;
         let flow_mbits = flow.mbits(paced, seconds.saturating_sub(1))?;
         let sent_per_s = number(&mut storm, "sent_per_s", seconds)?;
         let taken = Usage::of(host)?.since(&before);
+        drop(scan);
         Ok(Measured {
             capacity_per_s,
             sent_per_s,
@@ -190,6 +196,18 @@ impl Ground {
         let storm = Process::start("storm", self.internet.directory(), &mut command)?;
         pin(&[storm.id()], Cpu::Last)?;
         Ok(storm)
+    }
+
+    /// For a relay, a scan from the native side: only from there its table grows.
+    fn scan(&self, target: Target, seconds: u32) -> Result<Option<Process>> {
+        if target != Target::Relay {
+            return Ok(None);
+        }
+        let mut command = self.internet.host.command(&self.scan);
+        command.args([SCANNED_PER_S.to_string(), seconds.to_string()]);
+        let scan = Process::start("scan", self.internet.directory(), &mut command)?;
+        pin(&[scan.id()], Cpu::Last)?;
+        Ok(Some(scan))
     }
 
     /// As large a flood as goes, by itself, and what the role made of it.

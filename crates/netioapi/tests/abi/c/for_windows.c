@@ -2,6 +2,7 @@
 #include <winsock2.h>
 #include <ws2ipdef.h>
 #include <ws2tcpip.h>
+#include <mstcpip.h>
 #include <iphlpapi.h>
 #include <netioapi.h>
 #include <windows.h>
@@ -15,6 +16,24 @@ VOID NETIOAPI_API_ PortChanged(_In_ PVOID CallerContext, _In_ USHORT Port,
 {
     UNREFERENCED_PARAMETER(CallerContext);
     printf("port %hu, type %d\n", Port, (int)NotificationType);
+}
+
+EXTERN_C_START
+DWORD WINAPI LoopbackRow(PMIB_UNICASTIPADDRESS_ROW Row);
+EXTERN_C_END
+
+EXTERN_C DWORD WINAPI LoopbackRow(PMIB_UNICASTIPADDRESS_ROW Row)
+{
+    IN6_ADDR Loopback = {{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}}};
+
+    InitializeUnicastIpAddressEntry(Row);
+    Row->Address.si_family = AF_INET6;
+    INETADDR_SET_ADDRESS((PSOCKADDR)&Row->Address, (PUCHAR)&Loopback);
+    Row->InterfaceIndex = 1;
+    if (INETADDR_ADDRESS((PSOCKADDR)&Row->Address)[15] != 1) {
+        return ERROR_INVALID_PARAMETER;
+    }
+    return GetUnicastIpAddressEntry(Row);
 }
 
 VOID CALLBACK AddressChanged(_In_opt_ PVOID CallerContext, _In_opt_ PMIB_UNICASTIPADDRESS_ROW Row,
@@ -31,11 +50,15 @@ int __cdecl main(void)
     USHORT Port = MIB_INVALID_TEREDO_PORT_NUMBER;
     HANDLE PortHandle = NULL, AddressHandle = NULL;
     PMIB_UNICASTIPADDRESS_TABLE Table = NULL;
+    MIB_UNICASTIPADDRESS_ROW Row;
     DWORD Status;
     ULONG i;
 
     Status = GetTeredoPort(&Port);
     printf("GetTeredoPort: %u\n", (UINT)Status);
+
+    Status = LoopbackRow(&Row);
+    printf("loopback: %u, prefix %u\n", (UINT)Status, (UINT)Row.OnLinkPrefixLength);
 
     Status = NotifyTeredoPortChange(PortChanged, NULL, TRUE, &PortHandle);
     if (Status != ERROR_SUCCESS) {

@@ -1,0 +1,105 @@
+//! What a stack has asked of others: a list of its own, apart from the role's, that each delivery
+//! is checked against.
+
+use core::net::Ipv6Addr;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use teredo_proto::policy::{Policy, Service};
+use teredo_proto::{Instant, relay::Scope};
+use teredo_wire::icmpv6;
+use teredo_wire::ipv6::{HEADER_LEN, Ipv6, next_header};
+
+use crate::host::Plan;
+use crate::stack;
+
+/// When each question was last asked or answered.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    last: BTreeMap<(Ipv6Addr, Matter), Instant>,
+}
+
+/// What worlds talk about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Matter {
+    Data,
+    EchoRequest,
+    EchoReply,
+}
+
+impl Asked {
+    /// The stack sends a packet.
+    pub(crate) fn note_sent(&mut self, now: Instant, packet: &[u8]) {
+        let Ok((ipv6, _)) = Ipv6::parse(packet) else { return };
+        if let Some(matter) = matter(packet) {
+            self.last.insert((ipv6.destination(), matter), now);
+        }
+    }
+
+    /// Whether a packet that a role hands out may have come in under this policy.
+    pub(crate) fn permits(&mut self, now: Instant, policy: &Policy, packet: &[u8]) -> bool {
+        let Ok((ipv6, _)) = Ipv6::parse(packet) else { return false };
+        if let Some(quoted) = stack::quoted(&ipv6) {
+            return lets_in(policy, |_| false) || self.has_sent(now, quoted);
+        }
+        let answers = match matter(packet) {
+            Some(Matter::EchoRequest) | None => None,
+            Some(Matter::EchoReply) => Some(Matter::EchoRequest),
+            Some(Matter::Data) => Some(Matter::Data),
+        };
+        let last = answers.and_then(|matter| self.last.get_mut(&(ipv6.source(), matter)));
+        if let Some(last) = last.filter(|last| now.since(**last) <= IDLE_MAX) {
+            *last = now;
+            return true;
+        }
+        let matter = matter(packet);
+        lets_in(policy, |service| match service {
+            Service::Echo => matter == Some(Matter::EchoRequest),
+            Service::Udp(_) => matter == Some(Matter::Data),
+            Service::All | Service::Tcp(_) | Service::Protocol(_) => false,
+        })
+    }
+
+    /// The role has lost its memory.
+    pub(crate) fn clear(&mut self) {
+        self.last.clear();
+    }
+
+    /// Whether the stack has sent a packet like this one, which an error quotes.
+    fn has_sent(&self, now: Instant, quoted: &[u8]) -> bool {
+        let Ok(ipv6) = Ipv6::parse_quoted(quoted) else { return false };
+        let last = matter(quoted).and_then(|matter| self.last.get(&(ipv6.destination(), matter)));
+        last.is_some_and(|last| now.since(*last) <= IDLE_MAX)
+    }
+}
+
+/// The policy that protects the host of a role, if there is one.
+pub(crate) fn policy(plan: &Plan) -> Option<&Policy> {
+    match plan {
+        Plan::Client(config) => Some(&config.policy),
+        Plan::Relay(config) => {
+            Some(&config.policy).filter(|_| matches!(config.scope, Scope::Host { .. }))
+        }
+        Plan::Server(_) => None,
+    }
+}
+
+/// Worlds have rules for everybody and for all ports only.
+fn lets_in(policy: &Policy, covers: impl Fn(Service) -> bool) -> bool {
+    policy.rules().iter().any(|rule| rule.service == Service::All || covers(rule.service))
+}
+
+fn matter(packet: &[u8]) -> Option<Matter> {
+    if stack::tag(packet).is_some() {
+        return Some(Matter::Data);
+    }
+    match (packet.get(NEXT_HEADER_AT)?, packet.get(HEADER_LEN)?) {
+        (&next_header::ICMPV6, &icmpv6::ECHO_REQUEST) => Some(Matter::EchoRequest),
+        (&next_header::ICMPV6, &icmpv6::ECHO_REPLY) => Some(Matter::EchoReply),
+        _ => None,
+    }
+}
+
+const NEXT_HEADER_AT: usize = 6;
+/// What RFC 6092 section 3.2.3 gives UDP, and how exact a role is.
+const IDLE_MAX: Duration = Duration::from_secs(5 * 60 + 2);
