@@ -12,8 +12,11 @@
 mod asked;
 mod bench;
 mod client;
+mod control;
 mod input;
 mod packets;
+mod page;
+mod portmap;
 mod relay;
 mod seeds;
 mod server;
@@ -33,12 +36,18 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "wire", run: wire::run, seeds: seeds::wire },
     Target { name: "client", run: client::run, seeds: seeds::client },
     Target { name: "server", run: server::run, seeds: seeds::role },
     Target { name: "relay", run: relay::run, seeds: seeds::role },
     Target { name: "flows", run: client::run_connected, seeds: seeds::role },
+    Target { name: "portmap", run: portmap::run, seeds: seeds::portmap },
+    Target { name: "control", run: control::run, seeds: seeds::control },
+    Target { name: "page", run: page::run, seeds: seeds::page },
+    Target { name: "configuration", run: teredo::fuzz::configuration, seeds: seeds::configuration },
+    Target { name: "nft", run: teredo::fuzz::nft, seeds: seeds::nft },
+    Target { name: "keys", run: teredo::fuzz::keys, seeds: seeds::keys },
 ];
 
 /// Runs the target of this name.

@@ -31,6 +31,11 @@ impl Configuration {
     pub(super) fn read(file: PathBuf, policies: Option<PathBuf>) -> anyhow::Result<Self> {
         let places = Places::of(file, policies);
         let merged = Merged::read(&places, None)?;
+        Self::checked(places, merged)
+    }
+
+    /// Checks what was read.
+    pub(super) fn checked(places: Places, merged: Merged) -> anyhow::Result<Self> {
         let configuration = Self { places, merged };
         configuration.check()?;
         Ok(configuration)
@@ -158,7 +163,7 @@ const KEYS: [(SettingName, &str); 4] = [
     (SettingName::ClientPort, "port"),
 ];
 
-fn check_settings(settings: &Settings) -> Result<(), SetError> {
+pub(super) fn check_settings(settings: &Settings) -> Result<(), SetError> {
     if settings.kind == Some(Type::Server) {
         return Err(SetError::Invalid("type"));
     }
@@ -178,7 +183,7 @@ fn check_settings(settings: &Settings) -> Result<(), SetError> {
 
 /// Puts settings into the table that is kept, and takes out those that go back to what the files
 /// say.
-fn apply(settings: &Settings, run_time: &mut Table) {
+pub(super) fn apply(settings: &Settings, run_time: &mut Table) {
     let client = run_time.entry("client").or_insert_with(|| Table::new().into());
     let Value::Table(client) = client else { return };
     let values: [Option<Value>; KEYS.len()] = [
