@@ -242,11 +242,15 @@ impl<'a> ClientHost<'a> {
     fn take_resolved(&mut self, now: Instant, client: &mut Client) {
         let Some(server) = self.resolver.as_mut().and_then(Resolver::answer) else { return };
         let Ok(secondary) = self.args.secondary.beside(server) else { return };
-        if server != self.server {
-            self.report.say(&format!("{} is {server} now", self.args.server_name()));
+        let name = self.args.server_name();
+        if !client.set_server(now, server, secondary) {
+            let words =
+                format!("{name} is {server} now, no public address; keeping {}", self.server);
+            self.report.say(&words);
+        } else if server != self.server {
+            self.report.say(&format!("{name} is {server} now"));
             self.server = server;
         }
-        client.set_server(now, server, secondary);
     }
 }
 
