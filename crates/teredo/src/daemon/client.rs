@@ -91,6 +91,10 @@ impl Life<'_> {
     fn live(&mut self) -> anyhow::Result<Next> {
         if let Some(obstacle) = Obstacle::of(&self.args) {
             self.explain(obstacle.reason(), None, obstacle.words(&self.args));
+            if obstacle == Obstacle::ManagedNetwork {
+                // No change of the network comes with one of the resolver's file.
+                self.watch.look_again(BootClock.now() + RETRY_DELAY_MAX);
+            }
             return Ok(Next::Rest(None));
         }
         let name = self.args.server.clone().unwrap_or_default();

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use teredo_control::testing::TestDir;
 
-use crate::client::{relay, server};
+use crate::client::{client, relay, server};
 use crate::internet::{Host, Internet, PATIENCE, RANGE, RELAY, RELAY_V6, SERVER, with_namespaces};
 use crate::running::{Running, command};
 
 /// A configuration in a directory of its own.
-struct Config {
+pub(crate) struct Config {
     directory: TestDir,
 }
 
@@ -28,7 +28,7 @@ impl Config {
     }
 
     /// A client of the test's server.
-    fn client(further: &str) -> Self {
+    pub(crate) fn client(further: &str) -> Self {
         Self::new(&format!(
             "[client]\nserver = \"{SERVER}\"\nallow-ipv4 = [\"{RANGE}\"]\njson = true\n{further}"
         ))
@@ -42,7 +42,7 @@ impl Config {
         self.path("teredo.toml")
     }
 
-    fn start(&self, host: &Host) -> Running {
+    pub(crate) fn start(&self, host: &Host) -> Running {
         let mut command = command(&["daemon", "--config"]);
         command.arg(self.file());
         Running::spawn_as_it_is(host, command)
@@ -55,13 +55,13 @@ impl Config {
 }
 
 /// Runs a program on `host`: exit code, standard output and error.
-fn ask(host: &Host, arguments: &[&str]) -> (i32, String, String) {
+pub(crate) fn ask(host: &Host, arguments: &[&str]) -> (i32, String, String) {
     let output = host.command(&mut command(arguments)).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-fn set(host: &Host, words: &[&str]) {
+pub(crate) fn set(host: &Host, words: &[&str]) {
     let (code, said, error) = ask(host, &[&["set", "state"], words].concat());
     assert_eq!((code, &*said), (0, "Ok.\n"), "{words:?}: {error}");
 }
@@ -73,7 +73,7 @@ fn status(host: &Host) -> Value {
 }
 
 /// The status, as soon as it is like this.
-fn wait_for(host: &Host, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn wait_for(host: &Host, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let end = Instant::now() + PATIENCE;
     loop {
         let (code, said, error) = ask(host, &["status", "--json"]);
@@ -130,9 +130,11 @@ fn settings_change_while_it_runs_and_are_kept() {
         let (code, _, error) = ask(host, &["set", "state", "type=relay"]);
         assert_eq!(code, 2, "{error}");
         assert!(error.contains("error 87"), "{error}");
-        let (code, _, error) = ask(host, &["set", "state", "refreshinterval=2"]);
-        assert_eq!(code, 1, "{error}");
-        assert_eq!(error.lines().count(), 1, "{error}");
+        for (word, why) in [("refreshinterval=2", "5 to 3600"), ("servername=a b", "server_name")] {
+            let (code, _, error) = ask(host, &["set", "state", word]);
+            assert_eq!((code, error.lines().count()), (2, 1), "{error}");
+            assert!(error.contains("error 87") && error.contains(why), "{error}");
+        }
         let now = status(host);
         for name in ["type", "server_name", "refresh_interval_s", "client_port", "port"] {
             assert_eq!(now[name], moved[name], "{name} has changed");
@@ -199,8 +201,12 @@ fn a_policy_overrides_and_is_marked() {
         config.put_policy("[client]\ninterface = \"x\"\n");
         daemon.signal("-HUP");
         thread::sleep(Duration::from_millis(100));
+        config.put_policy("[client\n");
+        daemon.signal("-HUP");
+        thread::sleep(Duration::from_millis(100));
         assert_eq!(status(host)["refresh_interval_s"], json!(50));
         let said = daemon.interrupt();
+        assert!(said.lines().all(|line| line.starts_with("teredo: ")), "{said}");
         assert!(
             said.contains("corp.toml: [client] interface is nothing a policy can set"),
             "{said}"
@@ -375,6 +381,24 @@ fn several_roles_live_and_die_together() {
                 thread::sleep(Duration::from_millis(10));
             }
         }
+    });
+}
+
+#[test]
+fn a_hangup_ends_no_role() {
+    with_namespaces("daemon::a_hangup_ends_no_role", || {
+        let internet = Internet::new();
+        let config = Config::new(&format!(
+            "[server]\naddress = \"{SERVER}\"\nallow-ipv4 = [\"{RANGE}\"]\njson = true\n"
+        ));
+        let daemon = config.start(&internet.server);
+        assert_eq!(daemon.fact()["event"], "ready");
+        daemon.signal("-HUP");
+        let client = client(&internet, &[]);
+        client.wait_for("qualified");
+        client.interrupt();
+        let said = daemon.interrupt();
+        assert!(said.contains("the server keeps its settings until the next start"), "{said}");
     });
 }
 
