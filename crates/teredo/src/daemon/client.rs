@@ -89,6 +89,7 @@ fn needs(configuration: &Configuration, args: &Args) -> Needs {
 impl Life<'_> {
     /// Runs the client if that is possible now.
     fn live(&mut self) -> anyhow::Result<Next> {
+        self.publisher.retry(&self.report, settings(&self.args));
         if let Some(obstacle) = Obstacle::of(&self.args) {
             self.explain(obstacle.reason(), None, obstacle.words(&self.args));
             if obstacle == Obstacle::ManagedNetwork {
