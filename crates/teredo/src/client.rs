@@ -212,7 +212,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         server,
         last_port: None,
     };
-    serve(start, args).map(|ended| ended.exit).map_err(|failure| failure.error)
+    let ended = serve(start, args).map_err(|failure| failure.error)?;
+    // There is nobody to wait here until the network is another one.
+    if let Some(args) = ended.again {
+        report.say(&Obstacle::ManagedNetwork.words(&args));
+        return Ok(Exit::Forbidden);
+    }
+    Ok(ended.exit)
 }
 
 /// What no single option shows to be wrong.

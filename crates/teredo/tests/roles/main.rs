@@ -5,6 +5,7 @@
 mod client;
 mod daemon;
 mod failures;
+mod interface;
 mod internet;
 mod island;
 mod keys;
