@@ -79,7 +79,13 @@ impl Host {
         for transition in transitions(input) {
             let addresses = world::addresses(self.own());
             match transition {
-                Transition::Datagram { from, between: [source, destination], shape, damage, .. } => {
+                Transition::Datagram {
+                    from,
+                    between: [source, destination],
+                    shape,
+                    damage,
+                    ..
+                } => {
                     // Most go where they should.
                     let destination = if destination < 10 { 0 } else { destination - 9 };
                     let source = pick(&addresses, source);
@@ -89,8 +95,8 @@ impl Host {
                 }
                 Transition::Packet { between: [source, destination], shape, damage } => {
                     let source = if source < 14 { 0 } else { source - 13 };
-                    let packet = shape
-                        .packet(pick(&addresses, source), pick(&addresses, destination));
+                    let packet =
+                        shape.packet(pick(&addresses, source), pick(&addresses, destination));
                     self.send(&damage.packet(packet));
                 }
                 Transition::Answer { to, from, damage } => self.answer(to, from, damage),
@@ -208,6 +214,8 @@ impl Host {
     }
 
     fn command(&mut self, number: u8) {
+        // What was decided under the old policy is out before there is another.
+        self.drain();
         let (now, client) = (self.bench.now, &mut self.bench.role);
         match number {
             0..16 => client.set_policy(self.asked.set_policy(number)),
@@ -215,8 +223,8 @@ impl Host {
             20 => client.stop(),
             21 => client.network_changed(now, Some(*CLIENT.ip())),
             22 => client.network_changed(now, None),
-            23 => client.set_server(now, world::PEER_SERVER, None),
-            24 => client.set_server(now, SERVER, Some(SECONDARY)),
+            23 => _ = client.set_server(now, world::PEER_SERVER, None),
+            24 => _ = client.set_server(now, SERVER, Some(SECONDARY)),
             25 => client.set_refresh_interval(Duration::from_secs(5)),
             _ => client.set_filter(world::filter()),
         }

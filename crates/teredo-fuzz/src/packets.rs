@@ -145,8 +145,7 @@ pub(crate) fn refit(packet: &mut [u8]) {
     let [source, destination] = [8, 24].map(|at| address_at(packet, at));
     if packet[6] == next_header::ICMPV6 && payload_len >= 4 {
         packet[42..44].fill(0);
-        let sum =
-            checksum::ipv6(source, destination, next_header::ICMPV6, &packet[HEADER_LEN..]);
+        let sum = checksum::ipv6(source, destination, next_header::ICMPV6, &packet[HEADER_LEN..]);
         packet[42..44].copy_from_slice(&sum.to_be_bytes());
     }
 }

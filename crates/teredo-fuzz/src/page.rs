@@ -13,7 +13,8 @@ use crate::input::{Input, pick};
 /// Makes a file of a length and with the seals that the first two bytes say, and the rest in it.
 pub(crate) fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let len = pick(&[PAGE_LEN, PAGE_LEN, PAGE_LEN, 0, 40, PAGE_LEN - 1, PAGE_LEN + 1], input.byte());
+    let len =
+        pick(&[PAGE_LEN, PAGE_LEN, PAGE_LEN, 0, 40, PAGE_LEN - 1, PAGE_LEN + 1], input.byte());
     let seals = SealFlags::from_bits_truncate(u32::from(input.byte() ^ 0xff) & 0x1f);
     let content = input.rest();
     let Ok(file) = file(len, seals, content) else { return };

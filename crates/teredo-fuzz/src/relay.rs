@@ -24,16 +24,14 @@ pub(crate) fn run(bytes: &[u8]) {
     for transition in transitions(input) {
         match transition {
             Transition::Datagram { from, on, between: [source, destination], shape, damage } => {
-                let packet =
-                    shape.packet(pick(&addresses, source), pick(&addresses, destination));
+                let packet = shape.packet(pick(&addresses, source), pick(&addresses, destination));
                 let payload = damage.datagram(packet, pick(&endpoints, shape.seed()));
                 let from = pick(&endpoints, from);
                 let inbound = bench.datagram(from, on, &payload);
                 check_delivery(&config, &inbound, &payload);
             }
             Transition::Packet { between: [source, destination], shape, damage } => {
-                let packet =
-                    shape.packet(pick(&addresses, source), pick(&addresses, destination));
+                let packet = shape.packet(pick(&addresses, source), pick(&addresses, destination));
                 let _ = bench.packet(&damage.packet(packet));
             }
             Transition::Answer { to, from, damage } => {

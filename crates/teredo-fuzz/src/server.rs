@@ -22,13 +22,11 @@ pub(crate) fn run(bytes: &[u8]) {
         match transition {
             Transition::Datagram { from, on, between: [source, destination], shape, damage } => {
                 let from = pick(&endpoints, from);
-                let packet =
-                    shape.packet(pick(&addresses, source), pick(&addresses, destination));
+                let packet = shape.packet(pick(&addresses, source), pick(&addresses, destination));
                 put(&mut bench, from, on, &damage.datagram(packet, pick(&endpoints, shape.seed())));
             }
             Transition::Packet { between: [source, destination], shape, damage } => {
-                let packet =
-                    shape.packet(pick(&addresses, source), pick(&addresses, destination));
+                let packet = shape.packet(pick(&addresses, source), pick(&addresses, destination));
                 let _ = bench.packet(&damage.packet(packet));
                 assert!(bench.drain().0.is_empty(), "a server takes no packets");
             }

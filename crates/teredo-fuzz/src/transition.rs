@@ -46,11 +46,9 @@ impl<'a> Transition<'a> {
                 shape: Shape::decode(input),
                 damage: Damage::decode(input),
             },
-            4 => Self::Answer {
-                to: first >> 3 & 7,
-                from: first >> 6,
-                damage: Damage::decode(input),
-            },
+            4 => {
+                Self::Answer { to: first >> 3 & 7, from: first >> 6, damage: Damage::decode(input) }
+            }
             // From milliseconds to hours, about as many of each.
             5 => {
                 let word = input.word();
