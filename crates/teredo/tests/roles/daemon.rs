@@ -15,7 +15,7 @@ use crate::internet::{Host, Internet, PATIENCE, RANGE, RELAY, RELAY_V6, SERVER, 
 use crate::running::{Running, command};
 
 /// A configuration in a directory of its own.
-struct Config {
+pub(crate) struct Config {
     directory: TestDir,
 }
 
@@ -28,13 +28,13 @@ impl Config {
     }
 
     /// A client of the test's server.
-    fn client(further: &str) -> Self {
+    pub(crate) fn client(further: &str) -> Self {
         Self::new(&format!(
             "[client]\nserver = \"{SERVER}\"\nallow-ipv4 = [\"{RANGE}\"]\njson = true\n{further}"
         ))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.runtime().path().join(name)
     }
 
@@ -42,7 +42,7 @@ impl Config {
         self.path("teredo.toml")
     }
 
-    fn start(&self, host: &Host) -> Running {
+    pub(crate) fn start(&self, host: &Host) -> Running {
         let mut command = command(&["daemon", "--config"]);
         command.arg(self.file());
         Running::spawn_as_it_is(host, command)
@@ -55,7 +55,7 @@ impl Config {
 }
 
 /// Runs a program on `host`: exit code, standard output and error.
-fn ask(host: &Host, arguments: &[&str]) -> (i32, String, String) {
+pub(crate) fn ask(host: &Host, arguments: &[&str]) -> (i32, String, String) {
     let output = host.command(&mut command(arguments)).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
@@ -73,7 +73,7 @@ fn status(host: &Host) -> Value {
 }
 
 /// The status, as soon as it is like this.
-fn wait_for(host: &Host, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn wait_for(host: &Host, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let end = Instant::now() + PATIENCE;
     loop {
         let (code, said, error) = ask(host, &["status", "--json"]);
