@@ -95,13 +95,7 @@ impl Ground {
     ///
     /// If there is no such set.
     pub fn elements(&self, set: &str) -> Result<Vec<u64>> {
-        let mut list = self.host.command("nft");
-        let list = run(list.args(["-j", "list", "set"]).args(set.split(' ')))?;
-        let list: Value = serde_json::from_str(&list)?;
-        let sets = list["nftables"].as_array().into_iter().flatten();
-        let elements = sets.filter_map(|object| object.pointer("/set/elem")?.as_array()).flatten();
-        let ports = elements.map(|it| it.pointer("/elem/val").unwrap_or(it).as_u64());
-        ports.collect::<Option<_>>().context("not a set of ports")
+        elements(&self.host, set)
     }
 
     /// Whether a datagram from one place to another arrives. `to` may be a group.
@@ -142,6 +136,20 @@ impl Ground {
     pub fn at_neighbour(&self, port: u16) -> Place<'_> {
         Place { namespace: &self.neighbour, address: NEIGHBOUR, port }
     }
+}
+
+/// What is in a set of a host's, such as `inet teredo ports`.
+///
+/// # Errors
+///
+/// If there is no such set.
+pub fn elements(host: &Namespace, set: &str) -> Result<Vec<u64>> {
+    let list = run(host.command("nft").args(["-j", "list", "set"]).args(set.split(' ')))?;
+    let list: Value = serde_json::from_str(&list)?;
+    let sets = list["nftables"].as_array().into_iter().flatten();
+    let elements = sets.filter_map(|object| object.pointer("/set/elem")?.as_array()).flatten();
+    let ports = elements.map(|it| it.pointer("/elem/val").unwrap_or(it).as_u64());
+    ports.collect::<Option<_>>().context("not a set of ports")
 }
 
 /// Where datagrams come from or go to.

@@ -208,7 +208,7 @@ fn rules(kind: Nat, client: Ipv4Addr) -> String {
     format!(
         "table ip nat {{
   chain forward {{ type filter hook forward priority 0; policy accept;
-    iifname wan oifname lan ct state new ct status != dnat drop
+    iifname wan oifname lan ct state new ct status & dnat != dnat drop
   }}
   chain input {{ type filter hook input priority 0; policy accept;
     iifname wan udp dport 1024-65535 drop

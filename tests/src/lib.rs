@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod firewall;
+pub mod gateway;
 pub mod internet;
 pub mod namespace;
 pub mod needs;

@@ -10,10 +10,12 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use teredo_control::State;
 use teredo_control::testing::{FakeDaemon, serve_if_asked, snapshot, test_arguments};
-use teredo_tests::firewall::{Ground, NEIGHBOUR, PATIENCE, Place, wait_for};
+use teredo_tests::firewall::{Ground, NEIGHBOUR, PATIENCE, Place, elements, wait_for};
+use teredo_tests::internet::{HOST, Internet, Nat, SECONDARY, SERVER};
 use teredo_tests::namespace::run;
 use teredo_tests::process::Process;
-use teredo_tests::{needs, program};
+use teredo_tests::roles::{self, Maker};
+use teredo_tests::{needs, program, traffic};
 
 const PORTS: &str = "inet teredo ports";
 const SET: &str = "inet filter teredo_port";
@@ -92,6 +94,47 @@ fn what_the_host_lets_through_follows_the_port() -> Result<()> {
     ensure!(!agent.stdout().contains("\"restored\":true"), "it took itself for somebody else");
     ensure!(agent.stop()?.success(), "{}", agent.last_words());
     ensure!(tables(&ground)? == "table inet filter\n", "{}", tables(&ground)?);
+    Ok(())
+}
+
+#[test]
+fn our_client_works_behind_it_also_after_a_kill_and_a_reload() -> Result<()> {
+    if needs::skip_for(needs::missing(&["ping"])) {
+        return Ok(());
+    }
+    let program = program::debug()?;
+    let ours = Maker::Ours(program.clone());
+    let internet = Internet::new([Nat::PortRestricted; 2])?;
+    let _server = roles::server(&internet, &ours)?;
+    let _relay = roles::relay(&internet, &ours)?;
+    let host = &internet.clients[0];
+    // What is inside the tunnel is another matter.
+    let chain = |hook: &str| {
+        let drop = format!("type filter hook {hook} priority filter; policy drop;");
+        format!("chain {hook} {{ {drop} meta nfproto ipv6 accept\n{}\n}}\n", include())
+    };
+    let rules =
+        format!("flush ruleset\ntable inet filter {{ {}{} }}", chain("input"), chain("output"));
+    host.nft(&rules)?;
+    let mut command = host.command(&program);
+    let (first, second) = (SERVER.to_string(), SECONDARY.to_string());
+    command.args(["firewall", "--json", "--server", &first, "--server", &second]);
+    command.env("TEREDO_RUNTIME_DIR", internet.directory().join(host.name()));
+    let mut agent = Process::start("agent", internet.directory(), &mut command)?;
+    agent.wait_until(PATIENCE, |agent| agent.stdout().contains("\"ready\""))?;
+
+    let mut client = roles::client(&internet, 1, &ours)?;
+    traffic::ping(host, HOST)?;
+    let before = elements(host, PORTS)?;
+    host.nft(&rules)?;
+    wait_for("a reload", SECOND, || elements(host, PORTS).is_ok_and(|ports| ports == before))?;
+    traffic::ping(host, HOST)?;
+    client.process.kill()?;
+    wait_for("killed", SECOND, || elements(host, PORTS).is_ok_and(|ports| ports.is_empty()))?;
+    let _client = roles::client(&internet, 1, &ours)?;
+    traffic::ping(host, HOST)?;
+    let after = elements(host, PORTS)?;
+    ensure!((before.len(), after.len()) == (1, 1) && before != after, "{before:?} {after:?}");
     Ok(())
 }
 

@@ -68,7 +68,7 @@ const SOAKS: [Soak; 5] = [
     Soak {
         name: "firewall",
         runs: 1_000,
-        what: "changes of the port, 10 ms apart: the firewall keeps none that was given up; as root",
+        what: "ports, a change every 10 ms: the firewall keeps none that was given up; as root",
         run: firewall,
     },
 ];

@@ -27,7 +27,8 @@
 //! Every function may be called from any thread, also from inside a callback. Callbacks run on
 //! threads of this library, with all signals blocked; those of one registration one after the
 //! other, those of different ones independently. None of the functions may be called from a signal
-//! handler. A child made by `fork` inherits no registration, and nothing that this library has open.
+//! handler. A child made by `fork` inherits no registration, and nothing that this library has
+//! open.
 #![deny(unsafe_code)]
 
 mod abi;

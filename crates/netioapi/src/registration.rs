@@ -203,8 +203,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// All interleavings, by `cargo xtask loom`. What a callback finds is judged outside of it, because a
-/// panic in it is caught.
+/// All interleavings, by `cargo xtask loom`. What a callback finds is judged outside of it, because
+/// a panic in it is caught.
 #[cfg(test)]
 #[cfg(loom)]
 mod loom_tests {

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod engine;
+pub mod igd;
 pub mod interface;
 pub mod io;
 pub mod linux;

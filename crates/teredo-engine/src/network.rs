@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use teredo_proto::Ipv4Filter;
-use teredo_sys::netlink::{AddressEntry, AddressScope, Netlink};
+use teredo_sys::netlink::{AddressEntry, AddressScope, Family, Netlink};
 use teredo_wire::address::is_teredo;
 use teredo_wire::ipv4::Ipv4Cidr;
 
@@ -74,6 +74,16 @@ pub fn ipv4_source_towards(destination: Ipv4Addr) -> Option<Ipv4Addr> {
 /// The IPv4 address from which this host reaches the Internet, if it does.
 pub fn ipv4_source() -> Option<Ipv4Addr> {
     ipv4_source_towards(SOMEWHERE_V4)
+}
+
+/// The router that this host's packets to the IPv4 Internet go to, if there is one.
+pub fn default_gateway() -> Option<Ipv4Addr> {
+    let routes = Netlink::open().ok()?.routes(Family::V4, |it| it.route.is_default()).ok()?;
+    let best = routes.into_iter().filter(|it| it.route.gateway.is_some());
+    match best.min_by_key(|it| it.route.metric)?.route.gateway? {
+        IpAddr::V4(gateway) => Some(gateway),
+        IpAddr::V6(_) => None,
+    }
 }
 
 /// Has the kernel choose a source, by all its rules; nothing is sent.

@@ -12,6 +12,7 @@ pub mod client;
 pub mod filter;
 pub mod keys;
 pub mod policy;
+pub mod portmap;
 pub mod random;
 pub mod reason;
 pub mod relay;

@@ -10,7 +10,7 @@ use teredo_proto::{DropReason, Instant, Local, Outbound, Role};
 
 use crate::link::Link;
 use crate::stack::Stack;
-use crate::world::Place;
+use crate::world::{Mapper, Place};
 
 /// One host of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -183,17 +183,20 @@ pub(crate) struct Host {
     pub(crate) up: bool,
     pub(crate) services: Vec<Service>,
     pub(crate) stack: Stack,
+    pub(crate) mapper: Option<Mapper>,
     /// What came to sockets without a role.
     pub(crate) mailbox: Vec<Datagram>,
 }
 
 impl Host {
-    /// When the first of the roles wants to do something, and which.
+    /// When the first of the roles wants to do something, and which; [`MAPPER`] for the mapper.
     pub(crate) fn deadline(&self) -> Option<(Instant, usize)> {
         let due = |(index, service): (usize, &Service)| {
             service.role.as_role().poll_timeout().map(|(at, _)| (at, index))
         };
-        self.services.iter().enumerate().filter_map(due).min().filter(|_| self.up)
+        let mapper = self.mapper.as_ref().and_then(Mapper::deadline).map(|at| (at, MAPPER));
+        let services = self.services.iter().enumerate().filter_map(due);
+        services.chain(mapper).min().filter(|_| self.up)
     }
 
     /// Whether it passes IPv6 packets on.
@@ -201,3 +204,6 @@ impl Host {
         self.services.iter().any(Service::routes)
     }
 }
+
+/// Stands for the port mapper where services go by their position.
+pub(crate) const MAPPER: usize = usize::MAX;

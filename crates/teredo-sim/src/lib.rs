@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod gateway;
 pub mod host;
 pub mod link;
 pub mod nat;
@@ -20,6 +21,7 @@ mod ledger;
 mod meter;
 mod queue;
 
+pub use gateway::{Gateway, GatewayConfig};
 pub use host::HostId;
 pub use link::Link;
 pub use meter::METER_WINDOW;

@@ -3,6 +3,7 @@
 //! It decides about endpoints and never sees a packet, so it serves simulated and real ones alike.
 
 mod config;
+mod explicit;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,9 @@ use teredo_proto::Instant;
 use teredo_proto::random::{Random, Seed};
 
 pub use config::{Allocation, Filtering, Hairpin, Mapping, NatConfig, Pooling, UnknownKind};
+pub use explicit::EXPLICIT_MAX;
+
+use explicit::ExplicitMappings;
 
 /// A NAT and its mappings.
 #[derive(Clone, Debug)]
@@ -26,6 +30,7 @@ pub struct Nat {
     mappings: BTreeMap<SocketAddrV4, MappingState>,
     /// The external endpoint for each key.
     index: BTreeMap<Key, SocketAddrV4>,
+    explicit: ExplicitMappings,
     /// When mappings that nobody asks for are looked through again.
     sweep_at: Instant,
 }
@@ -37,12 +42,18 @@ impl Nat {
         let last_port = random_port(&mut random);
         let (mappings, index) = (BTreeMap::new(), BTreeMap::new());
         let sweep_at = Instant::default();
-        Self { config, external, random, last_port, mappings, index, sweep_at }
+        let explicit = ExplicitMappings::default();
+        Self { config, external, random, last_port, mappings, index, explicit, sweep_at }
     }
 
     /// What it does.
     pub fn config(&self) -> &NatConfig {
         &self.config
+    }
+
+    /// The first of its external addresses.
+    pub fn first_address(&self) -> Option<Ipv4Addr> {
+        self.external.first().copied()
     }
 
     /// Whether `address` is one of its external ones: packets to it from the inside are for
@@ -59,6 +70,11 @@ impl Nat {
         internal: SocketAddrV4,
         remote: SocketAddrV4,
     ) -> Option<SocketAddrV4> {
+        if self.config.uses_explicit
+            && let Some(external) = self.explicit.external(now, internal)
+        {
+            return Some(external);
+        }
         let key = Key::new(self.config.mapping, internal, remote);
         let external = match self.live_external(now, &key) {
             Some(external) => external,
@@ -80,6 +96,9 @@ impl Nat {
         external: SocketAddrV4,
         remote: SocketAddrV4,
     ) -> Option<SocketAddrV4> {
+        if let Some(internal) = self.explicit.internal(now, external) {
+            return Some(internal);
+        }
         let expires = now + self.config.lifetime;
         let state = self.mappings.get_mut(&external).filter(|state| state.expires > now)?;
         if let Some(admitted) = admitted(self.config.filtering, remote) {
@@ -129,6 +148,7 @@ impl Nat {
     pub fn reboot(&mut self) {
         self.mappings.clear();
         self.index.clear();
+        self.explicit.clear();
         self.last_port = random_port(&mut self.random);
     }
 
@@ -185,6 +205,7 @@ impl Nat {
     fn is_free(&self, now: Instant, address: Ipv4Addr, port: u16) -> bool {
         let external = SocketAddrV4::new(address, port);
         self.mappings.get(&external).is_none_or(|state| state.expires <= now)
+            && self.explicit.internal(now, external).is_none()
     }
 
     /// Drops what expired, once a lifetime: the tables hold at most the mappings of two lifetimes.

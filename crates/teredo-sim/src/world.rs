@@ -14,6 +14,7 @@
 
 mod build;
 mod forward;
+mod gateway;
 mod observe;
 
 use core::fmt;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use teredo_proto::random::{Random, Seed};
 use teredo_proto::{DropReason, Event, Instant};
 
+use crate::gateway::Gateway;
 use crate::host::{Host, HostId};
 use crate::ledger::Ledger;
 use crate::link::Link;
@@ -33,6 +35,7 @@ use crate::queue::Queue;
 use crate::trace::Trace;
 
 use forward::Arrival;
+pub(crate) use gateway::Mapper;
 
 /// A simulated Internet.
 #[derive(Debug)]
@@ -256,6 +259,7 @@ struct NatBox {
     nat: Nat,
     place: Place,
     link: Link,
+    gateway: Option<Gateway>,
 }
 
 /// What answers to an IPv4 address in a place.

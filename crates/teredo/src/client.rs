@@ -3,6 +3,7 @@
 mod host;
 mod kind;
 mod managed;
+mod mapping;
 mod obstacle;
 mod publication;
 mod serve;
@@ -86,6 +87,11 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) default_qualified: bool,
 
+    /// Do not ask the gateway to map the local port (PCP, NAT-PMP); the type natawareclient asks in
+    /// any case
+    #[arg(long)]
+    no_port_mapping: bool,
+
     /// Give up, with exit code 4, if there is no address after this many seconds; without it the
     /// client keeps trying
     #[arg(long, value_name = "S")]
@@ -162,6 +168,7 @@ impl Args {
             dormant_after: other.dormant_after,
             default_qualified: other.default_qualified,
             kind: other.kind,
+            no_port_mapping: other.no_port_mapping,
             managed_domain: other.managed_domain.clone(),
             resolv_conf: other.resolv_conf.clone(),
             allow: other.allow.clone(),
@@ -196,7 +203,7 @@ pub(crate) fn needs(args: &Args) -> Needs {
             .chain([args.resolv_conf.clone()])
             .chain(CONTROL_GROUPS.map(PathBuf::from))
             .collect(),
-        writable: vec![sandbox::runtime_directory()],
+        writable: vec![sandbox::runtime_directory(), mapping::state_directory()],
     }
 }
 

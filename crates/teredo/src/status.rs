@@ -21,8 +21,8 @@ const EXAMPLES: &str = "Examples:
   teredo status
   teredo status --json | jq -r .state
 
-The rows are those of netsh interface teredo show state, and behind them what the client has given up
-to be of little use to an intruder. Exit code 3 while Teredo is not running.";
+The rows are those of netsh interface teredo show state, and behind them what is ours alone, such as
+the sandbox that the client is in. Exit code 3 while Teredo is not running.";
 
 /// Options of `teredo show`.
 #[derive(Debug, clap::Args)]

@@ -5,11 +5,13 @@ use teredo_proto::random::Seed;
 use teredo_sys::clock::now_ns;
 
 pub use self::device::HostDevice;
+pub use self::portmap::PortMapping;
 pub use self::udp::UdpPort;
 pub use self::wait::Waits;
 use crate::io::Clock;
 
 mod device;
+mod portmap;
 mod udp;
 mod wait;
 

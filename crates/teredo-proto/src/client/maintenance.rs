@@ -169,6 +169,18 @@ impl Client {
         }
     }
 
+    /// Asks both addresses anew what they see, the primary one first: something has happened on the
+    /// way to them.
+    pub(super) fn verify(&mut self, now: Instant) {
+        let Phase::Qualified(service) = &mut self.phase else { return };
+        let (server, failure) = (self.config.server, OfflineReason::NoAnswer);
+        let exchange = Exchange::new(now, server, &mut self.random, failure);
+        let solicitation = exchange.solicitation();
+        service.refresh = Refresh::Asking(exchange);
+        service.comparison = Comparison::Resting(now);
+        self.send(now, solicitation);
+    }
+
     /// Asks the secondary address, if there is one, what it sees.
     pub(super) fn compare(&mut self, now: Instant) {
         let Some(secondary) = self.secondary() else { return };

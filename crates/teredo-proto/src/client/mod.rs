@@ -14,6 +14,7 @@ mod advertisement;
 mod dormancy;
 mod echo;
 mod exchange;
+mod explicit;
 mod maintenance;
 mod outbox;
 mod peer;
@@ -29,6 +30,7 @@ use teredo_wire::{TEREDO_PORT, TeredoAddress};
 
 use crate::client::echo::EchoKey;
 use crate::client::exchange::Exchange;
+use crate::client::explicit::Explicit;
 use crate::client::maintenance::Service;
 use crate::client::outbox::{Events, Outbox};
 use crate::client::peer::Peer;
@@ -115,6 +117,8 @@ pub struct Client {
     random: Random,
     phase: Phase,
     nat_kind: NatKind,
+    /// What the gateway was asked for and granted.
+    explicit: Option<Explicit>,
     /// Whether the server last asked for a new key.
     is_renewal_due: bool,
     /// The last address in use: the same mapping gets the same address again.
@@ -167,6 +171,7 @@ impl Client {
         Self {
             phase: Phase::Offline { reason: OfflineReason::Stopped, restart_at: None },
             nat_kind: NatKind::Unknown,
+            explicit: None,
             is_renewal_due: false,
             last_address: None,
             backoff: Backoff::default(),

@@ -142,7 +142,7 @@ impl Client {
             }
             Some(_) | None => {
                 self.serve(now, found);
-                self.compare(now);
+                self.examine(now);
             }
         }
     }

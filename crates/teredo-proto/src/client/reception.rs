@@ -201,8 +201,18 @@ impl Client {
             }
             // Rules 4 and 5 are local discovery's; 5a wants a nonce of RFC 6081.
             Some(_) => Err(DropReason::UnprovenPeer),
+            None if self.is_on_its_way(pass, accepted.from) => {
+                Ok(self.pass_on(now, pass, accepted)) // an error
+            }
             None => self.hold_for_test(now, known, accepted), // rule 6
         }
+    }
+
+    /// Whether a packet is an ICMPv6 error about one of ours, from where that one was sent to: a
+    /// router beyond the relay has no proof of its own, nor any need of it.
+    fn is_on_its_way(&self, pass: Pass, from: SocketAddrV4) -> bool {
+        let id = pass.about.and_then(|addressee| self.peers.find(addressee));
+        id.is_some_and(|id| self.peers[id].trust == Trust::Proven(from))
     }
 
     /// Whether the stack would get the packet. Bubbles are for us alone.

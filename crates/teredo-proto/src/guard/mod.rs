@@ -58,6 +58,8 @@ pub(crate) struct Pass {
     flags: Option<Flags>,
     /// Of a first fragment.
     train: Option<Train>,
+    /// Of an ICMPv6 error: whom the packet of ours was for that it is about.
+    pub(crate) about: Option<Ipv6Addr>,
 }
 
 impl Guard {
@@ -134,10 +136,8 @@ impl Guard {
         let Content::Error { kind, quoted } = content else {
             return Err(DropReason::Unsolicited);
         };
-        if !self.is_about_ours(now, packet.destination(), kind, quoted) {
-            return Err(DropReason::UnsolicitedError);
-        }
-        Ok(pass)
+        let about = self.addressee(now, packet.destination(), kind, quoted);
+        about.map(|_| Pass { about, ..pass }).ok_or(DropReason::UnsolicitedError)
     }
 
     /// Notes that a packet comes in.
@@ -182,21 +182,22 @@ impl Guard {
         }
     }
 
-    /// Whether an ICMPv6 error to `own` is about something that we sent: any router on the way may
-    /// say so, but has to quote it (RFC 5927 section 4.1).
-    fn is_about_ours(&self, now: Instant, own: Ipv6Addr, kind: u8, quoted: &[u8]) -> bool {
+    /// Whom the packet was for that an ICMPv6 error to `own` is about, if we sent it: any router on
+    /// the way may say so, but has to quote it (RFC 5927 section 4.1).
+    fn addressee(&self, now: Instant, own: Ipv6Addr, kind: u8, quoted: &[u8]) -> Option<Ipv6Addr> {
         if !(DESTINATION_UNREACHABLE..=PARAMETER_PROBLEM).contains(&kind) {
-            return false;
+            return None;
         }
-        let Ok(packet) = Ipv6::parse_quoted(quoted) else { return false };
-        let Ok(upper) = upper_layer(&packet) else { return false };
+        let packet = Ipv6::parse_quoted(quoted).ok()?;
+        let upper = upper_layer(&packet).ok()?;
         if packet.source() != own || is_later_fragment(&upper) {
-            return false;
+            return None;
         }
         let content = Content::read_quoted(&upper);
         let flow = sent_flow(&packet, &upper, &content);
-        flow.is_some_and(|flow| self.flows.find(now, &flow).is_some())
-            || self.policy.allows(content.answer_asks(upper.protocol), packet.destination())
+        let is_ours = flow.is_some_and(|flow| self.flows.find(now, &flow).is_some())
+            || self.policy.allows(content.answer_asks(upper.protocol), packet.destination());
+        is_ours.then(|| packet.destination())
     }
 }
 

@@ -323,6 +323,22 @@ fn allowed_packets_make_no_flow() {
     assert_eq!(bench.receive(OTHER, 6, &tcp_bytes([1, 23], SYN)), REFUSED);
 }
 
+//= API-77: a scan of all ports finds exactly what is allowed
+#[test]
+fn a_scan_of_all_ports_finds_what_is_allowed() {
+    let mut bench = Bench::new("tcp/22 tcp/8000-8010 udp/6881");
+    bench.connect();
+    bench.send(REMOTE, 17, &udp_bytes([5000, 53]));
+    let (mut tcp, mut udp) = (Vec::new(), Vec::new());
+    for port in 0..=u16::MAX {
+        let open = bench.receive(OTHER, 6, &tcp_bytes([80, port], SYN));
+        tcp.extend(open.ok().map(|()| port));
+        udp.extend(bench.receive_udp(OTHER, [53, port]).ok().map(|()| port));
+    }
+    assert_eq!(tcp, [22].into_iter().chain(8000..=8010).collect::<Vec<_>>());
+    assert_eq!(udp, [6881]);
+}
+
 //= API-77: a rule that goes takes along what was opened from outside, and nothing else
 #[test]
 fn a_policy_change_ends_what_the_rule_let_in() {

@@ -110,9 +110,9 @@ fn answered_strangers_do_not_keep_us_from_new_peers() {
     assert_eq!(bench.route(peer_address()), Some(peer().mapped));
 }
 
-//= SEC-10, T-09: what is documented: a kilobyte for a peer, and 1.25 MiB for packets
+//= SEC-10, T-09: what is documented: a kilobyte for a peer, 1.25 MiB for packets, 6 MiB for flows
 #[test]
 fn memory_is_a_kilobyte_for_a_peer() {
     let config = Config { peers_max: 1 << 16, ..config() };
-    assert!(config.memory_max() <= (5 << 18) + 1024 * config.peers_max);
+    assert!(config.memory_max() <= (5 << 18) + (6 << 20) + 1024 * config.peers_max);
 }

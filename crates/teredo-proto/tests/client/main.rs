@@ -10,6 +10,7 @@ mod bubbles;
 mod bytes;
 mod dormancy;
 mod echo;
+mod explicit;
 mod floods;
 mod harness;
 mod input;

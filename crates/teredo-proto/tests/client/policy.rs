@@ -143,6 +143,24 @@ fn what_is_allowed_takes_the_usual_way() {
     assert_eq!(bench.inject_dropped(peer().mapped, &elsewhere), DropReason::Unsolicited);
 }
 
+//= API-77: an error of a router on the way comes in at once, from the relay that carries the flow
+#[test]
+fn errors_of_routers_beyond_the_relay_need_no_test() {
+    let mut bench = guarded();
+    let own = bench.own();
+    bench.befriend_native(); // the stack writes to port 9 of it, from port 9
+    let router = Ipv6Addr::from_bits(NATIVE.to_bits() + 1);
+    let quoted = udp(own, NATIVE, b"first");
+    let too_big = icmpv6(router, own, 2, &[&[0, 0, 5, 0], &quoted[..]].concat());
+    let before = bench.state_digest();
+    assert_eq!(bench.inject(relay(), &too_big), delivered(&too_big));
+    assert_eq!(bench.take(), []);
+    assert!(bench.state_digest() == before, "and it proves nothing");
+    let elsewhere = endpoint("203.0.113.66:5000");
+    assert_eq!(bench.inject(elsewhere, &too_big), Inbound::Consumed, "held");
+    assert_eq!(bench.take().len(), 1, "for a test");
+}
+
 //= API-77: a packet that is held is held against the policy again when it is proven
 #[test]
 fn a_held_packet_does_not_outlast_its_rule() {

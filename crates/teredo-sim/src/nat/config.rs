@@ -23,6 +23,9 @@ pub struct NatConfig {
     pub hairpin: Hairpin,
     /// Whether it rewrites addresses that it finds in payloads (RFC 4380 section 3.1).
     pub rewrites_payload: bool,
+    /// Whether packets from an explicitly mapped endpoint leave from that mapping, as with PCP and
+    /// with any one mapping for all destinations; not with UPnP on a symmetric NAT.
+    pub uses_explicit: bool,
 }
 
 impl NatConfig {
@@ -40,6 +43,7 @@ impl NatConfig {
             inbound_refresh: false,
             hairpin: Hairpin::None,
             rewrites_payload: false,
+            uses_explicit: true,
         }
     }
 

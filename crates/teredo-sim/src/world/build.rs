@@ -51,7 +51,7 @@ impl World {
             external.push(address);
         }
         let nat = Nat::new(config, external, self.next_seed());
-        self.nats.push(NatBox { nat, place, link: Link::perfect(Duration::ZERO) });
+        self.nats.push(NatBox { nat, place, link: Link::perfect(Duration::ZERO), gateway: None });
         id
     }
 
@@ -199,11 +199,15 @@ impl World {
             host.services[index].restart(self.now, seed);
             self.drain(id, index);
         }
+        if self.hosts[id.0].mapper.is_some() {
+            self.start_mapper(id);
+        }
     }
 
-    /// Boots a NAT: no mapping is left.
+    /// Boots a NAT: no mapping is left, and its gateway says so.
     pub fn reboot_nat(&mut self, nat: NatId) {
         self.nats[nat.0].nat.reboot();
+        self.announce_gateway(nat);
     }
 
     /// Has something done to a client.
@@ -303,6 +307,7 @@ impl World {
             up: true,
             services: Vec::new(),
             stack: Stack::default(),
+            mapper: None,
             mailbox: Vec::new(),
         });
         id

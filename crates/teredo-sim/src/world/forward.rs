@@ -9,7 +9,7 @@ use teredo_wire::address::is_teredo;
 use teredo_wire::{Datagram as Teredo, Ipv6};
 
 use crate::asked;
-use crate::host::{Datagram, Host, HostId, Plan};
+use crate::host::{Datagram, Host, HostId, MAPPER, Plan};
 use crate::stack;
 use crate::trace::Wire;
 
@@ -46,6 +46,9 @@ impl World {
 
     pub(crate) fn on_deadline(&mut self, host: HostId, service: usize) {
         let now = self.now;
+        if service == MAPPER {
+            return self.on_mapper_deadline(host);
+        }
         self.hosts[host.0].services[service].role.as_role_mut().handle_timeout(now);
         self.drain(host, service);
     }
@@ -84,6 +87,9 @@ impl World {
     }
 
     fn on_nat_inside(&mut self, id: NatId, mut datagram: Datagram) {
+        if self.give_to_gateway(id, &datagram) {
+            return;
+        }
         let NatBox { nat, place, link, .. } = &mut self.nats[id.0];
         let (inside, now) = (datagram.from, self.now);
         if nat.owns(*datagram.to.ip()) {
@@ -117,9 +123,11 @@ impl World {
         let host = &mut self.hosts[id.0];
         let Datagram { from, to, payload } = &datagram;
         self.trace.datagram(self.now, Wire::Host(id), *from, *to, payload);
-        if !host.up {
+        if !host.up || self.give_to_mapper(id, &datagram) {
             return;
         }
+        let host = &mut self.hosts[id.0];
+        let Datagram { from, to, payload } = &datagram;
         let taker = host.services.iter_mut().enumerate().find_map(|(index, service)| {
             let on = service.local(*to)?;
             Some((index, service, on))

@@ -16,8 +16,8 @@ use super::{Needs, Refused};
 /// would cut off name services behind Unix sockets.
 const KNOWN: ABI = ABI::V6;
 
-/// Nobody reaches a file any more but those that it needs, binds a TCP port, or sends a signal or an
-/// abstract Unix socket's message out of the sandbox.
+/// Nobody reaches a file any more but those that it needs, binds a TCP port, sends a signal out of
+/// the sandbox or connects to an abstract Unix socket there.
 pub(super) fn restrict(needs: &Needs) -> Result<(), Refused> {
     let status = apply(needs).map_err(|error| Refused::Fault(error.to_string()))?;
     match status {

@@ -60,8 +60,8 @@ pub struct Sandbox {
 /// what it is like. Who enters again stays in the first one and gets the same answer.
 ///
 /// # Errors
-/// `InvalidInput` if the process has more than one thread; else if what the kernel has accepted does
-/// not hold, after which the process should end.
+/// `InvalidInput` if the process has more than one thread; else if what the kernel has accepted
+/// does not hold, after which the process should end.
 pub fn enter(needs: &Needs) -> io::Result<Sandbox> {
     let mut entered = ENTERED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(sandbox) = &*entered {

@@ -16,6 +16,7 @@ use teredo_proto::role::{OfflineReason, State};
 use teredo_proto::{Event, Instant};
 use teredo_sys::signal::Signal;
 
+use super::mapping::Mapping;
 use super::publication::publication;
 use super::snapshot::Snapshot;
 use super::{Args, Obstacle, Source, managed};
@@ -41,6 +42,7 @@ pub(super) struct ClientHost<'a> {
     /// Unless the server is given by its address.
     resolver: Option<Resolver>,
     port: u16,
+    mapping: Mapping,
     /// The network as it was when the client last heard of it.
     network: Network,
     /// What kind of network it is.
@@ -102,6 +104,7 @@ impl<'a> ClientHost<'a> {
             server,
             resolver,
             port,
+            mapping: Mapping::new(port, report)?,
             network,
             told: None,
             give_up_at,
@@ -156,6 +159,7 @@ impl<'a> ClientHost<'a> {
             client.network_changed(now, network.local_address);
         }
         self.network = network;
+        self.mapping.look(now, client);
         self.kind = managed::network(&self.args);
         self.rest_or_serve(now, client);
         self.publish(client);
@@ -267,6 +271,7 @@ impl<'a> ClientHost<'a> {
         client.set_refresh_interval(Duration::from_secs(self.args.refresh_interval.into()));
         client.set_dormant_after(now, self.args.dormant_after());
         self.open(now, client);
+        self.mapping.follow(now, &self.args, client);
         self.publish(client);
         Flow::Continue
     }
@@ -297,7 +302,8 @@ impl Watching for ClientHost<'_> {
 
     fn further(&self) -> Vec<BorrowedFd<'_>> {
         let resolver = self.resolver.as_ref().map(AsFd::as_fd);
-        self.publisher.source().into_iter().chain(resolver).collect()
+        let own = self.publisher.source().into_iter().chain(resolver);
+        own.chain([self.mapping.as_fd()]).collect()
     }
 }
 
@@ -327,7 +333,8 @@ impl Host<Client> for ClientHost<'_> {
 
     /// Only now: whoever reads "qualified" finds the address and the routes on the interface, and
     /// the port and the state published.
-    fn handle_events_end(&mut self, _: Instant, client: &mut Client) -> io::Result<()> {
+    fn handle_events_end(&mut self, now: Instant, client: &mut Client) -> io::Result<()> {
+        self.mapping.follow(now, &self.args, client);
         self.publish(client);
         self.tell(client);
         Ok(())
@@ -348,6 +355,8 @@ impl Host<Client> for ClientHost<'_> {
             MONITOR => self.watch.note_change(now)?,
             _ => {
                 self.take_resolved(now, client);
+                self.mapping.receive(now, client);
+                self.publish(client);
                 return self.answer(now, client);
             }
         }
@@ -362,6 +371,7 @@ impl Host<Client> for ClientHost<'_> {
             }
         }
         self.look_at_sockets(now, client);
+        self.mapping.advance(now, client);
         if self.give_up_at.is_none_or(|at| at > now) {
             return Ok(Flow::Continue);
         }
@@ -379,7 +389,8 @@ impl Host<Client> for ClientHost<'_> {
     }
 
     fn poll_deadline(&self) -> Option<Instant> {
-        let deadlines = [self.watch.deadline(), self.gate.deadline(), self.give_up_at];
+        let deadlines =
+            [self.watch.deadline(), self.gate.deadline(), self.give_up_at, self.mapping.deadline()];
         deadlines.into_iter().flatten().min()
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn publication(
         role: Some(Role::Client),
         network: Some(network),
         nat: mapped.map(|_| nat(client.nat_kind())),
-        upnp: mapped.map(|_| false),
+        upnp: mapped.map(|_| client.explicit_mapping().is_some()),
         port_preserving: mapped.map(|mapped| mapped.port() == port),
         local_mapping: local,
         external_mapping: mapped,

@@ -110,6 +110,8 @@ fn settings_change_while_it_runs_and_are_kept() {
             (&json!("default"), &json!(40))
         );
 
+        // All of this in its sandbox.
+        assert_eq!(started["sandbox"]["capabilities"], json!(["net_admin"]));
         set(host, &["refreshinterval=60"]);
         let after = status(host);
         assert_eq!(after["refresh_interval_s"], json!(60));

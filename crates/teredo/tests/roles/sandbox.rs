@@ -45,7 +45,7 @@ fn every_role_keeps_what_it_needs_in_all_its_threads() {
         let server = Running::start(&internet.server, &["server", "--address", &address_of_server]);
         is_held(&server, "server", &[], 0);
         let address_of_relay = RELAY.to_string();
-        let relay = ["relay", "--host-only", "--address", &address_of_relay];
+        let relay = ["relay", "--host-only", "--address", &address_of_relay, "--allow", "echo"];
         let relay = Running::start(&internet.relay, &relay);
         is_held(&relay, "relay", &["net_admin"], NET_ADMIN);
         let client = client(&internet, &[]);
