@@ -34,7 +34,7 @@ impl Config {
         ))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.runtime().path().join(name)
     }
 
@@ -175,7 +175,7 @@ fn a_client_that_is_disabled_goes_and_comes_back() {
     with_daemon(
         "daemon::a_client_that_is_disabled_goes_and_comes_back",
         "",
-        |internet, config, daemon| {
+        |internet, _, daemon| {
             let host = &internet.client;
             let port = daemon.wait_for("qualified")["port"].clone();
             set(host, &["disable"]);
