@@ -221,10 +221,8 @@ impl Host {
             20 => client.stop(),
             21 => client.network_changed(now, Some(*CLIENT.ip())),
             22 => client.network_changed(now, None),
-            23 => {
-                let _ = client.set_server(now, world::PEER_SERVER, None);
-            }
-            24 => client.set_server(now, SERVER, Some(SECONDARY)),
+            23 => drop(client.set_server(now, world::PEER_SERVER, None)),
+            24 => drop(client.set_server(now, SERVER, Some(SECONDARY))),
             25 => client.set_refresh_interval(Duration::from_secs(5)),
             _ => client.set_filter(world::filter()),
         }
