@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use teredo_control::Snapshot;
-use teredo_control::server::Command;
+use teredo_control::server::{Command, SetError};
+use teredo_control::{RuleChange, Snapshot};
 use teredo_engine::io::Clock;
 use teredo_engine::linux::BootClock;
 use teredo_proto::Instant;
@@ -90,6 +90,7 @@ impl Life<'_> {
     /// Runs the client if that is possible now.
     fn live(&mut self) -> anyhow::Result<Next> {
         self.publisher.retry(&self.report, settings(&self.args));
+        self.publish_rules();
         if let Some(obstacle) = Obstacle::of(&self.args) {
             self.explain(obstacle.reason(), None, obstacle.words(&self.args));
             if obstacle == Obstacle::ManagedNetwork {
@@ -264,9 +265,25 @@ impl Life<'_> {
                     }
                     Err(error) => responder.answer(Err(error)),
                 },
+                Command::Rules(change, responder) => {
+                    responder.answer_kept(self.change_rules(&change));
+                }
             }
         }
         is_changed.then_some(true)
+    }
+
+    fn change_rules(&mut self, change: &RuleChange) -> Result<bool, SetError> {
+        let rules = self.args.rules().changed(change)?;
+        let is_kept = self.configuration.keep(&rules)?;
+        self.args.allow_added.clone_from(&rules.added);
+        self.publish_rules();
+        Ok(is_kept)
+    }
+
+    /// Tells what may come in when the client runs: now, no socket matters.
+    fn publish_rules(&self) {
+        self.publisher.publish_rules(self.args.rules().listing(|_| None));
     }
 }
 

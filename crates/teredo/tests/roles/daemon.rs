@@ -34,7 +34,7 @@ impl Config {
         ))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.runtime().path().join(name)
     }
 
