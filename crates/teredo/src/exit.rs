@@ -121,7 +121,8 @@ fn one_line_of_usage(text: &str) -> String {
     format!("{fault}; see `{} --help`", command.join(" "))
 }
 
-fn unbroken(text: &str) -> String {
+/// Without line breaks.
+pub(crate) fn unbroken(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -17,6 +17,7 @@ use teredo_proto::keys::{Algorithm, Identifier, KEY_LEN_MIN, Secret, SharedKey};
 
 pub(crate) use clients::ClientsArgs;
 pub(crate) use new::{Args, NewKey, run};
+pub(crate) use secret_file::create;
 
 /// Options for the key of a client.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]

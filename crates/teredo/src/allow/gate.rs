@@ -140,7 +140,7 @@ impl Gate {
         let listeners = match self.listeners(interface) {
             Ok(listeners) => listeners,
             Err(error) => {
-                // That of another moment, or one without end; either way it is safe to open nothing.
+                // Who cannot see them lets nothing in.
                 self.complain(format!("cannot see which programs listen: {error}"));
                 Vec::new()
             }
@@ -288,7 +288,7 @@ const COMPLAINTS_MAX: usize = RULES_MAX;
 /// Sockets looked at, some megabytes of them: more than hosts have that listen.
 const LISTENERS_MAX: usize = 1 << 16;
 
-/// Where control groups are, of the one hierarchy that sockets are in: by itself, and beside others.
+/// Where the control groups are that sockets are in: alone, and where there are older ones beside.
 pub(crate) const CONTROL_GROUPS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
 #[cfg(test)]

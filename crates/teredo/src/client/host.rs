@@ -1,7 +1,7 @@
 //! What surrounds a client: its interface, the network below it, the name of its server.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub(super) struct ClientHost<'a> {
     network: Network,
     /// What kind of network it is.
     kind: control::Network,
+    /// What the host has better than Teredo: then the client is stopped.
+    native: Option<Ipv6Addr>,
     told: Option<Snapshot>,
     give_up_at: Option<Instant>,
     has_qualified: bool,
@@ -106,6 +108,7 @@ impl<'a> ClientHost<'a> {
             port,
             mapping: Mapping::new(port, report)?,
             network,
+            native: None,
             told: None,
             give_up_at,
             has_qualified: false,
@@ -125,7 +128,15 @@ impl<'a> ClientHost<'a> {
         let local = local.map(|address| SocketAddrV4::new(address, self.port));
         let interface = (self.tunnel.name(), self.tunnel.index());
         let known = publication(&self.args, client, self.port, local, self.kind, interface);
-        self.publisher.publish(known);
+        let reason = self.reason(client).map(str::to_owned);
+        self.publisher.publish(control::Snapshot { reason, ..known });
+    }
+
+    /// Why the client is off-line, if it is: it does not know itself why it was stopped.
+    fn reason(&self, client: &Client) -> Option<&'static str> {
+        let reason = client.state().offline_reason()?;
+        let native = self.native.filter(|_| reason == OfflineReason::Stopped);
+        Some(native.map_or(reason.name(), |address| Obstacle::NativeIpv6(address).reason()))
     }
 
     /// Tells the client's state, if it is another one than told last.
@@ -135,7 +146,8 @@ impl<'a> ClientHost<'a> {
             return;
         }
         let elapsed_ms = self.report.elapsed_ms();
-        self.report.fact(&snapshot.fact(self.port, self.tunnel.name(), elapsed_ms));
+        let reason = self.reason(client);
+        self.report.fact(&snapshot.fact(reason, self.port, self.tunnel.name(), elapsed_ms));
         let took_ms = Some(elapsed_ms).filter(|_| !self.has_qualified);
         let words = snapshot.words(self.told.as_ref(), self.args.server_name(), took_ms);
         if let Some(words) = words {
@@ -157,6 +169,8 @@ impl<'a> ClientHost<'a> {
         if network.local_address != self.network.local_address && network.local_address.is_some() {
             self.report.say("the network has changed");
             client.network_changed(now, network.local_address);
+            // What tells whether it is a managed one is often written after the address is there.
+            self.watch.look_again(now + RESOLVER_SETTLES);
         }
         self.network = network;
         self.mapping.look(now, client);
@@ -167,10 +181,10 @@ impl<'a> ClientHost<'a> {
     }
 
     /// Teredo is the last resort (RFC 4380 section 5.5).
-    fn rest_or_serve(&self, now: Instant, client: &mut Client) {
-        let native = native_ipv6_source().filter(|_| !self.args.despite_native_ipv6);
+    fn rest_or_serve(&mut self, now: Instant, client: &mut Client) {
+        self.native = native_ipv6_source().filter(|_| !self.args.despite_native_ipv6);
         let is_stopped = client.state() == State::Offline(OfflineReason::Stopped);
-        match native {
+        match self.native {
             Some(address) if !is_stopped => {
                 self.report.say(&format!(
                     "this host now has IPv6 without Teredo ({address}); resting until that ends"
@@ -287,11 +301,15 @@ impl<'a> ClientHost<'a> {
     fn take_resolved(&mut self, now: Instant, client: &mut Client) {
         let Some(server) = self.resolver.as_mut().and_then(Resolver::answer) else { return };
         let Ok(secondary) = self.args.secondary.beside(server) else { return };
-        if server != self.server {
-            self.report.say(&format!("{} is {server} now", self.args.server_name()));
+        let name = self.args.server_name();
+        if !client.set_server(now, server, secondary) {
+            let words =
+                format!("{name} is {server} now, no public address; keeping {}", self.server);
+            self.report.say(&words);
+        } else if server != self.server {
+            self.report.say(&format!("{name} is {server} now"));
             self.server = server;
         }
-        client.set_server(now, server, secondary);
     }
 }
 
@@ -394,3 +412,6 @@ impl Host<Client> for ClientHost<'_> {
         deadlines.into_iter().flatten().min()
     }
 }
+
+/// How long a DHCP client takes from the address to the resolver's file, with time to spare.
+const RESOLVER_SETTLES: Duration = Duration::from_secs(10);

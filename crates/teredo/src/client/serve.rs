@@ -10,6 +10,7 @@ use teredo_engine::io::{Clock, DatagramSocket};
 use teredo_engine::linux::{BootClock, HostDevice, UdpPort, seed};
 use teredo_proto::Role;
 use teredo_proto::client::{Client, Config};
+use teredo_wire::ipv4::is_special_purpose;
 
 use super::host::{ClientHost, Network};
 use super::publication::settings;
@@ -78,9 +79,10 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     let network = Network::read(server)?;
     let filter = network.addresses.ipv4_filter(&args.common.allow_ipv4);
     if !filter.is_global(server) {
-        let words = format!(
-            "server address {server} is not a public one; if it is meant, --allow-ipv4 {server}"
-        );
+        let mut words = format!("server address {server} is not a public one");
+        if is_special_purpose(server) {
+            words.push_str(&format!("; if it is meant, --allow-ipv4 {server}"));
+        }
         return Err(Failure { reason: "forbidden-server", error: anyhow!(words) });
     }
     publisher.publish(settings(&args));

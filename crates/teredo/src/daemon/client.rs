@@ -89,9 +89,14 @@ fn needs(configuration: &Configuration, args: &Args) -> Needs {
 impl Life<'_> {
     /// Runs the client if that is possible now.
     fn live(&mut self) -> anyhow::Result<Next> {
+        self.publisher.retry(&self.report, settings(&self.args));
         self.publish_rules();
         if let Some(obstacle) = Obstacle::of(&self.args) {
             self.explain(obstacle.reason(), None, obstacle.words(&self.args));
+            if obstacle == Obstacle::ManagedNetwork {
+                // No change of the network comes with one of the resolver's file.
+                self.watch.look_again(BootClock.now() + RETRY_DELAY_MAX);
+            }
             return Ok(Next::Rest(None));
         }
         let name = self.args.server.clone().unwrap_or_default();
