@@ -175,7 +175,7 @@ fn a_client_that_is_disabled_goes_and_comes_back() {
     with_daemon(
         "daemon::a_client_that_is_disabled_goes_and_comes_back",
         "",
-        |internet, config, daemon| {
+        |internet, _, daemon| {
             let host = &internet.client;
             let port = daemon.wait_for("qualified")["port"].clone();
             set(host, &["disable"]);
