@@ -63,7 +63,7 @@ pub(crate) struct Look {
 }
 
 impl Gate {
-    /// With no rules by owner known to stand for anything: [`look`](Self::look) shows it.
+    /// For a role that has just started.
     pub(crate) fn new(
         report: Report,
         rules: Rules,
@@ -85,13 +85,10 @@ impl Gate {
         gate
     }
 
-    /// Takes other rules.
+    /// Takes other rules. What those by owner stand for, the next [`look`](Self::look) shows.
     pub(crate) fn set(&mut self, now: Instant, rules: Rules, dormant_after: Option<Duration>) {
         self.dormant_after = dormant_after;
         self.look_at = Some(now);
-        if self.rules == rules && !self.owned.is_empty() {
-            return;
-        }
         self.owned = rules.iter().enumerate().filter_map(owned).collect();
         let units = self.owned.iter().filter_map(|owned| match &owned.owner {
             Known::Unit(name) => Some(name.clone()),
