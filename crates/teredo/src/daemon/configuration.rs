@@ -182,8 +182,8 @@ fn client_options(merged: &Merged, places: &Places) -> anyhow::Result<client::Ar
     Ok(args)
 }
 
-/// What `teredo allow` has added, which nobody else writes: a setting that adds to another one would
-/// only confuse who reads the files.
+/// What `teredo allow` has added, which nobody else writes: a setting that adds to another one
+/// would only confuse who reads the files.
 fn added_rules(setting: &Setting, places: &Places) -> anyhow::Result<Vec<AllowRule>> {
     let file = setting.from.display();
     if setting.from != places.run_time() {
