@@ -172,7 +172,7 @@ fn only_root_the_daemons_user_and_the_group_change_settings() {
                     responder.answer(Ok(()));
                     answered += 1;
                 }
-                Some(Command::Wake) => panic!("nobody asked for it"),
+                Some(Command::Wake | Command::Rules(..)) => panic!("nobody asked for it"),
                 None => thread::yield_now(),
             }
         }

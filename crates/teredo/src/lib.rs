@@ -15,6 +15,7 @@ use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 
 mod address;
+mod allow;
 mod cli;
 mod client;
 mod control;
@@ -66,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Set(args) => set::run(args),
         Command::Show(args) => status::show(args),
         Command::WaitOnline(args) => wait_online::run(args),
+        Command::Allow(args) => allow::run(args),
         Command::Firewall(args) => firewall::run(args),
         Command::Key(args) => keys::run(args),
         Command::Island(args) => island::run(args),

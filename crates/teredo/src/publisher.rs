@@ -2,8 +2,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use teredo_control::server::{Command, Config, Server, SetError, StartError};
-use teredo_control::{RuntimeDir, Sandbox, Snapshot};
+use teredo_control::server::{Command, Config, Server, StartError};
+use teredo_control::{AllowedRule, RuntimeDir, Sandbox, Snapshot};
 
 use crate::report::Report;
 
@@ -53,21 +53,16 @@ impl Publisher {
         }
     }
 
+    /// Tells who asks what may come in unasked.
+    pub(crate) fn publish_rules(&self, rules: Vec<AllowedRule>) {
+        if let Some(server) = &self.server {
+            server.publish_rules(rules);
+        }
+    }
+
     /// The next thing that somebody wants of the role.
     pub(crate) fn command(&self) -> Option<Command> {
         self.server.as_ref().and_then(Server::command)
-    }
-
-    /// Answers for a role that neither sleeps nor has settings.
-    pub(crate) fn answer(&self) {
-        while let Some(command) = self.command() {
-            match command {
-                Command::Wake => {}
-                Command::Set(_, responder) => responder.answer(Err(SetError::Failed(
-                    "its command line decides; start it again with another one".to_owned(),
-                ))),
-            }
-        }
     }
 
     /// Readable while there is a [`command`](Self::command).

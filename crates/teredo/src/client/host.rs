@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use teredo_control as control;
-use teredo_control::server::Command;
+use teredo_control::server::{Command, SetError};
+use teredo_control::{self as control, RuleChange};
 use teredo_engine::interface::Tunnel;
 use teredo_engine::network::{Addresses, ipv4_source_towards, native_ipv6_source};
 use teredo_engine::resolve::Resolver;
@@ -20,6 +20,7 @@ use super::mapping::Mapping;
 use super::publication::publication;
 use super::snapshot::Snapshot;
 use super::{Args, Obstacle, Source, managed};
+use crate::allow::{Gate, Look};
 use crate::exit::Exit;
 use crate::host::{MONITOR, Repair, SIGNALS, Watch, Watching};
 use crate::publisher::Publisher;
@@ -35,6 +36,8 @@ pub(super) struct ClientHost<'a> {
     source: &'a mut dyn Source,
     watch: &'a mut Watch,
     tunnel: Tunnel,
+    /// What may come in.
+    gate: Gate,
     server: Ipv4Addr,
     /// Unless the server is given by its address.
     resolver: Option<Resolver>,
@@ -54,7 +57,7 @@ pub(super) struct ClientHost<'a> {
 }
 
 /// What a client's surroundings are made of.
-type Parts<'a> = (Report, &'a Publisher, &'a mut dyn Source, &'a mut Watch, Tunnel);
+type Parts<'a> = (Report, &'a Publisher, &'a mut dyn Source, &'a mut Watch, Tunnel, Gate);
 
 /// What of the network matters to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +80,7 @@ impl<'a> ClientHost<'a> {
     /// Surrounds a client that starts `now` with local UDP port `port`.
     pub(super) fn new(
         args: Args,
-        (report, publisher, source, watch, tunnel): Parts<'a>,
+        (report, publisher, source, watch, tunnel, gate): Parts<'a>,
         (server, port): (Ipv4Addr, u16),
         network: Network,
         now: Instant,
@@ -88,6 +91,7 @@ impl<'a> ClientHost<'a> {
         if network.local_address.is_none() {
             report.say(&format!("no route to server {server} yet; waiting for the network"));
         }
+        publisher.publish_rules(gate.listing());
         let give_up_at = args.timeout.map(|timeout_s| now + Duration::from_secs(timeout_s));
         Ok(Self {
             kind: managed::network(&args),
@@ -98,6 +102,7 @@ impl<'a> ClientHost<'a> {
             source,
             watch,
             tunnel,
+            gate,
             server,
             resolver,
             port,
@@ -210,9 +215,49 @@ impl<'a> ClientHost<'a> {
                     }
                     Err(error) => responder.answer(Err(error)),
                 },
+                Command::Rules(change, responder) => {
+                    responder.answer_kept(self.change_rules(now, client, &change));
+                }
             }
         }
         Ok(Flow::Continue)
+    }
+
+    /// Changes what may come in, and says whether that is kept.
+    fn change_rules(
+        &mut self,
+        now: Instant,
+        client: &mut Client,
+        change: &RuleChange,
+    ) -> Result<bool, SetError> {
+        let rules = self.gate.rules().changed(change)?;
+        let is_kept = self.source.keep(&rules)?;
+        self.args.allow_added.clone_from(&rules.added);
+        self.open(now, client);
+        Ok(is_kept)
+    }
+
+    /// Lets in what the options say now.
+    fn open(&mut self, now: Instant, client: &mut Client) {
+        self.gate.set(now, self.args.rules(), self.args.dormant_after());
+        let look = self.gate.look(now, self.tunnel.index());
+        self.follow(now, client, Look { has_changed: true, ..look });
+    }
+
+    /// Follows the sockets that rules stand for. Who serves others needs an address.
+    fn look_at_sockets(&mut self, now: Instant, client: &mut Client) {
+        let look = self.gate.look(now, self.tunnel.index());
+        self.follow(now, client, look);
+    }
+
+    fn follow(&self, now: Instant, client: &mut Client, look: Look) {
+        if look.has_changed {
+            client.set_policy(self.gate.policy());
+            self.publisher.publish_rules(self.gate.listing());
+        }
+        if look.is_served {
+            client.need(now);
+        }
     }
 
     fn obey(&mut self, now: Instant, client: &mut Client, signal: Signal) -> io::Result<Flow> {
@@ -239,7 +284,7 @@ impl<'a> ClientHost<'a> {
         self.args = args;
         client.set_refresh_interval(Duration::from_secs(self.args.refresh_interval.into()));
         client.set_dormant_after(now, self.args.dormant_after());
-        client.set_policy(self.args.policy());
+        self.open(now, client);
         self.mapping.follow(now, &self.args, client);
         self.publish(client);
         Flow::Continue
@@ -343,6 +388,7 @@ impl Host<Client> for ClientHost<'_> {
                 return Ok(self.start_again(client, self.args.clone()));
             }
         }
+        self.look_at_sockets(now, client);
         self.mapping.advance(now, client);
         if self.give_up_at.is_none_or(|at| at > now) {
             return Ok(Flow::Continue);
@@ -361,8 +407,9 @@ impl Host<Client> for ClientHost<'_> {
     }
 
     fn poll_deadline(&self) -> Option<Instant> {
-        let own = [self.watch.deadline(), self.give_up_at, self.mapping.deadline()];
-        own.into_iter().flatten().min()
+        let deadlines =
+            [self.watch.deadline(), self.gate.deadline(), self.give_up_at, self.mapping.deadline()];
+        deadlines.into_iter().flatten().min()
     }
 }
 

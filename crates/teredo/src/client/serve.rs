@@ -15,6 +15,7 @@ use teredo_wire::ipv4::is_special_purpose;
 use super::host::{ClientHost, Network};
 use super::publication::settings;
 use super::{Args, Source};
+use crate::allow::Gate;
 use crate::exit::Exit;
 use crate::host::{self as shared, Watch};
 use crate::publisher::Publisher;
@@ -91,6 +92,8 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
 
     sandbox.tell(&report, "client");
 
+    let now = BootClock.now();
+    let gate = Gate::new(report, args.rules(), args.dormant_after(), now);
     let port = socket.local_addr().port();
     let mut config = Config::new(server, secondary, port);
     config.local_address = network.local_address;
@@ -99,14 +102,13 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     config.strict = args.strict;
     config.secret = secret;
     config.filter = filter;
-    config.policy = args.policy();
+    config.policy = gate.policy();
     config.peers_max = args.peers_max.map_or(config.peers_max, |most| most as usize);
 
     let mut client = Client::new(config, seed()?);
-    let now = BootClock.now();
     client.start(now);
     let mut engine = Engine::new(client, socket, None, HostDevice::Tun(tun));
-    let parts = (report, publisher, source, watch, tunnel);
+    let parts = (report, publisher, source, watch, tunnel, gate);
     let mut host = ClientHost::new(args, parts, (server, port), network, now)?;
     shared::run(&mut engine, &mut host)?;
     let (exit, again) = host.end();

@@ -34,7 +34,7 @@ impl Config {
         ))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.runtime().path().join(name)
     }
 
@@ -175,7 +175,7 @@ fn a_client_that_is_disabled_goes_and_comes_back() {
     with_daemon(
         "daemon::a_client_that_is_disabled_goes_and_comes_back",
         "",
-        |internet, config, daemon| {
+        |internet, _, daemon| {
             let host = &internet.client;
             let port = daemon.wait_for("qualified")["port"].clone();
             set(host, &["disable"]);
@@ -225,6 +225,25 @@ fn a_policy_overrides_and_is_marked() {
             said.contains("corp.toml: [client] interface is nothing a policy can set"),
             "{said}"
         );
+    });
+}
+
+//= API-71: what was set while it ran holds also after it has failed
+#[test]
+fn settings_outlive_the_tunnel_interface() {
+    with_daemon("daemon::settings_outlive_the_tunnel_interface", "", |internet, _, daemon| {
+        let host = &internet.client;
+        daemon.wait_for("qualified");
+        set(host, &["refreshinterval=60"]);
+        host.change(|netlink| {
+            let index = netlink.link_index("teredo").unwrap();
+            netlink.delete_link(index).unwrap();
+        });
+        wait_for(host, "off-line", |it| it["reason"] == "failed");
+        assert_eq!(row(host, "Client Refresh Interval"), "60 seconds");
+        daemon.wait_for("qualified");
+        assert_eq!(status(host)["refresh_interval_s"], json!(60));
+        daemon.interrupt();
     });
 }
 
