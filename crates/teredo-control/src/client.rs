@@ -65,8 +65,8 @@ impl Client {
         self.call(&Request::ListRules)
     }
 
-    /// Changes what may come in unasked; returns when that holds, and says whether it also will when
-    /// the daemon starts again.
+    /// Changes what may come in unasked; returns when that holds, and says whether it also will
+    /// when the daemon starts again.
     ///
     /// # Errors
     /// As [`set_state`](Self::set_state).

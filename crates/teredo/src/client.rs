@@ -189,8 +189,8 @@ const EXAMPLES: &str = "Examples:
   teredo client --server 192.0.2.1 --identifier laptop --key-file /etc/teredo/laptop.key
 
 Needs CAP_NET_ADMIN. The interface and all that is on it disappear when the client ends. What it
-does is told by teredo status, teredo port and libnetioapi; teredo allow changes what may come in. To run one for good, with settings that
-can be changed, see teredo daemon.";
+does is told by teredo status, teredo port and libnetioapi; teredo allow changes what may come in.
+To run one for good, with settings that can be changed, see teredo daemon.";
 
 /// What a client needs in its sandbox: to ask for its server's address again, and to start anew
 /// with other options. Files that those name are in `/etc`, or were named before.

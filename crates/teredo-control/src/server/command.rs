@@ -122,5 +122,6 @@ impl Waiting for Commands {
     }
 }
 
-/// Settings and rules change a few times in a host's life, and one connection can ask for one at a time.
+/// Settings and rules change a few times in a host's life, and one connection can ask for one at a
+/// time.
 const COMMANDS_MAX: usize = 16;

@@ -63,7 +63,7 @@ pub(crate) struct Look {
 }
 
 impl Gate {
-    /// With no rules by owner known to stand for anything: [`look`](Self::look) shows it.
+    /// For a role that has just started.
     pub(crate) fn new(
         report: Report,
         rules: Rules,
@@ -85,13 +85,10 @@ impl Gate {
         gate
     }
 
-    /// Takes other rules.
+    /// Takes other rules. What those by owner stand for, the next [`look`](Self::look) shows.
     pub(crate) fn set(&mut self, now: Instant, rules: Rules, dormant_after: Option<Duration>) {
         self.dormant_after = dormant_after;
         self.look_at = Some(now);
-        if self.rules == rules && !self.owned.is_empty() {
-            return;
-        }
         self.owned = rules.iter().enumerate().filter_map(owned).collect();
         let units = self.owned.iter().filter_map(|owned| match &owned.owner {
             Known::Unit(name) => Some(name.clone()),
@@ -140,7 +137,7 @@ impl Gate {
         let listeners = match self.listeners(interface) {
             Ok(listeners) => listeners,
             Err(error) => {
-                // That of another moment, or one without end; either way it is safe to open nothing.
+                // Who cannot see them lets nothing in.
                 self.complain(format!("cannot see which programs listen: {error}"));
                 Vec::new()
             }
@@ -288,7 +285,7 @@ const COMPLAINTS_MAX: usize = RULES_MAX;
 /// Sockets looked at, some megabytes of them: more than hosts have that listen.
 const LISTENERS_MAX: usize = 1 << 16;
 
-/// Where control groups are, of the one hierarchy that sockets are in: by itself, and beside others.
+/// Where the control groups are that sockets are in: alone, and where there are older ones beside.
 pub(crate) const CONTROL_GROUPS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
 #[cfg(test)]

@@ -24,8 +24,8 @@ impl Units {
         Self { roots, wanted, known: BTreeMap::new() }
     }
 
-    /// Looks through all control groups, unless each of these is known already. Numbers are not used
-    /// twice, so that what was found once holds.
+    /// Looks through all control groups, unless each of these is known already. Numbers are not
+    /// used twice, so that what was found once holds.
     pub(super) fn learn(&mut self, groups: &BTreeSet<u64>) {
         if self.wanted.is_empty() || groups.iter().all(|group| self.known.contains_key(group)) {
             return;
