@@ -3,6 +3,7 @@
 mod client;
 mod configuration;
 mod finder;
+pub(crate) mod fuzz;
 mod layers;
 mod roles;
 mod section;

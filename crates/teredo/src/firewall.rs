@@ -3,6 +3,7 @@
 //! It is what anybody's firewall would be: of Teredo it knows only what `netioapi` tells.
 
 mod agent;
+pub(crate) mod fuzz;
 mod listing;
 mod model;
 mod nft;

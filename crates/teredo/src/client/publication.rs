@@ -21,8 +21,8 @@ pub(crate) fn settings(args: &Args) -> control::Snapshot {
     }
 }
 
-/// The client now, but for the reason why it is off-line. `local` is its socket, if the network, which is of this kind, has an address for
-/// it; the interface goes by name and index.
+/// The client now, but for why it is off-line. `local` is its socket, if the network, which is of
+/// this kind, has an address for it; the interface goes by name and index.
 pub(super) fn publication(
     args: &Args,
     client: &Client,

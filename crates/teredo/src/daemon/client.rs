@@ -125,18 +125,27 @@ impl Life<'_> {
                 };
                 // A name may stand for something else by the next time.
                 self.finder = None;
-                match serve(start, self.args.clone()) {
-                    Ok(ended) => Ok(self.ended(ended)),
-                    Err(failure) => Ok(self.failed(&failure)),
+                let began = BootClock.now();
+                let result = serve(start, self.args.clone());
+                if result.is_ok() || BootClock.now().since(began) > RETRY_DELAY_MAX {
+                    // It has run: what went wrong before is over.
+                    self.retry_delay = RETRY_DELAY_MIN;
+                    self.said = None;
                 }
+                Ok(match result {
+                    Ok(ended) => self.ended(ended),
+                    Err(failure) => {
+                        // What it was told while it ran holds for the next one too.
+                        self.args = self.configuration.client()?;
+                        self.failed(&failure)
+                    }
+                })
             }
         }
     }
 
     fn ended(&mut self, ended: Ended) -> Next {
-        self.retry_delay = RETRY_DELAY_MIN;
         self.last_port = Some(ended.port);
-        self.said = None;
         match ended.again {
             Some(args) => {
                 self.args = args;

@@ -32,6 +32,11 @@ impl Configuration {
     pub(super) fn read(file: PathBuf, policies: Option<PathBuf>) -> anyhow::Result<Self> {
         let places = Places::of(file, policies);
         let merged = Merged::read(&places, None)?;
+        Self::checked(places, merged)
+    }
+
+    /// Checks what was read.
+    pub(super) fn checked(places: Places, merged: Merged) -> anyhow::Result<Self> {
         let configuration = Self { places, merged };
         configuration.check()?;
         Ok(configuration)
@@ -209,7 +214,7 @@ const KEYS: [(SettingName, &str); 4] = [
     (SettingName::ClientPort, "port"),
 ];
 
-fn check_settings(settings: &Settings) -> Result<(), SetError> {
+pub(super) fn check_settings(settings: &Settings) -> Result<(), SetError> {
     if settings.kind == Some(Type::Server) {
         return Err(SetError::Invalid("type"));
     }
@@ -229,7 +234,7 @@ fn check_settings(settings: &Settings) -> Result<(), SetError> {
 
 /// Puts settings into the table that is kept, and takes out those that go back to what the files
 /// say.
-fn apply(settings: &Settings, run_time: &mut Table) {
+pub(super) fn apply(settings: &Settings, run_time: &mut Table) {
     let Some(client) = client_of(run_time) else { return };
     let values: [Option<Value>; KEYS.len()] = [
         settings.kind.map(|kind| kind.name().into()),

@@ -228,6 +228,25 @@ fn a_policy_overrides_and_is_marked() {
     });
 }
 
+//= API-71: what was set while it ran holds also after it has failed
+#[test]
+fn settings_outlive_the_tunnel_interface() {
+    with_daemon("daemon::settings_outlive_the_tunnel_interface", "", |internet, _, daemon| {
+        let host = &internet.client;
+        daemon.wait_for("qualified");
+        set(host, &["refreshinterval=60"]);
+        host.change(|netlink| {
+            let index = netlink.link_index("teredo").unwrap();
+            netlink.delete_link(index).unwrap();
+        });
+        wait_for(host, "off-line", |it| it["reason"] == "failed");
+        assert_eq!(row(host, "Client Refresh Interval"), "60 seconds");
+        daemon.wait_for("qualified");
+        assert_eq!(status(host)["refresh_interval_s"], json!(60));
+        daemon.interrupt();
+    });
+}
+
 //= API-72: others than root and the group may not change settings
 #[test]
 fn who_has_no_privilege_changes_nothing() {
