@@ -9,6 +9,7 @@ mod bench;
 mod conformance;
 mod dist;
 mod floors;
+mod fuzz;
 mod licences;
 mod lint;
 mod loom;
