@@ -38,8 +38,8 @@ impl Upper<'_> {
 ///
 /// # Errors
 /// [`DropReason::RoutingHeader`]: the packet is source-routed (RFC 6169 section 2.3).
-/// [`DropReason::ExtensionHeaders`]: there are so many that this cannot be told, or it is a fragment
-/// of a fragment.
+/// [`DropReason::ExtensionHeaders`]: there are so many that this cannot be told, or it is a
+/// fragment of a fragment.
 pub(crate) fn upper_layer<'a>(packet: &Ipv6<'a>) -> Result<Upper<'a>, DropReason> {
     let mut protocol = packet.next_header();
     let mut bytes = packet.payload();

@@ -4,11 +4,9 @@
 //! `transmission` hold the numbered rules for packets, `search` finds out where a peer is, by
 //! bubbles or by the echo test.
 //!
-//! The extensions of RFC 6081 have their place in these modules and are not there yet: nonces of
-//! bubbles and symmetric NATs in `search` and `reception`, further sockets as further values of
-//! [`Local`](crate::Local). Until then a symmetric NAT takes the client off-line, and trailers are
-//! checked and otherwise ignored. Local discovery and interval determination (RFC 4380 sections
-//! 5.2.7 and 5.2.8) are not there either.
+//! `traversal` holds the extensions of RFC 6081, one module each, and the order in which they are
+//! tried; further sockets are further values of [`Local`]. Local discovery and interval
+//! determination (RFC 4380 sections 5.2.7 and 5.2.8) are not there.
 
 mod advertisement;
 mod dormancy;
@@ -22,6 +20,7 @@ mod qualification;
 mod reception;
 mod search;
 mod transmission;
+mod traversal;
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
@@ -35,6 +34,7 @@ use crate::client::maintenance::Service;
 use crate::client::outbox::{Events, Outbox};
 use crate::client::peer::Peer;
 use crate::client::qualification::{Backoff, Mapping};
+use crate::client::traversal::RandomPorts;
 use crate::filter::Ipv4Filter;
 use crate::guard::Guard;
 use crate::keys::Secret;
@@ -44,9 +44,11 @@ use crate::policy::Policy;
 use crate::random::{Key, Random, Seed};
 use crate::reason::Counters;
 use crate::role::{
-    Arrival, Event, Inbound, NatKind, OfflineReason, Outbound, Reason, Role, State, Transmit,
+    Arrival, Event, Inbound, Local, NatKind, OfflineReason, Outbound, Reason, Role, State, Transmit,
 };
 use crate::time::Instant;
+
+pub use crate::client::traversal::Traversal;
 
 /// What a client is told.
 #[derive(Clone, Debug)]
@@ -64,6 +66,8 @@ pub struct Config {
     /// Serve only with the answers of both server addresses, as RFC 4380 section 5.2.1 has it
     /// (E-10).
     pub strict: bool,
+    /// Which extensions of RFC 6081 are used.
+    pub traversal: Traversal,
     /// What the client and its server prove themselves to each other with (RFC 4380 section 5.2.2).
     pub secret: Option<Secret>,
     /// Which IPv4 addresses may be sent to and believed.
@@ -86,6 +90,7 @@ impl Config {
             local_address: None,
             refresh_interval: REFRESH_INTERVAL,
             strict: false,
+            traversal: Traversal::default(),
             secret: None,
             filter: Ipv4Filter::default(),
             policy: Policy::default(),
@@ -131,6 +136,7 @@ pub struct Client {
     /// Packets that ended the sleep and wait for the address.
     early: PacketQueue,
     peers: PeerTable<Peer>,
+    ports: RandomPorts,
     guard: Guard,
     /// Packets of the stack that wait, and those that wait no more and are to be taken out.
     queued: QueueBudget,
@@ -166,7 +172,8 @@ enum Phase {
 
 impl Client {
     /// A client at rest. All that it draws at random comes out of `seed`.
-    pub fn new(config: Config, seed: Seed) -> Self {
+    pub fn new(mut config: Config, seed: Seed) -> Self {
+        config.traversal = config.traversal.with_dependencies();
         let mut random = Random::new(seed);
         Self {
             phase: Phase::Offline { reason: OfflineReason::Stopped, restart_at: None },
@@ -179,6 +186,7 @@ impl Client {
             resting: None,
             early: PacketQueue::default(),
             peers: PeerTable::new(config.peers_max, seed),
+            ports: RandomPorts::default(),
             guard: Guard::new(config.policy.clone(), seed),
             queued: QueueBudget::new(QUEUED_BYTES_MAX),
             held: QueueBudget::new(HELD_BYTES_MAX),
@@ -307,7 +315,7 @@ impl Client {
 
 impl Role for Client {
     fn handle_datagram(&mut self, now: Instant, arrival: Arrival, payload: &[u8]) -> Inbound {
-        let inbound = match self.receive(now, arrival.from, payload) {
+        let inbound = match self.receive(now, arrival, payload) {
             Ok(inbound) => inbound,
             Err(reason) => Inbound::Dropped(reason),
         };
@@ -338,6 +346,11 @@ impl Role for Client {
     fn handle_timeout(&mut self, now: Instant) {
         self.advance_phase(now);
         self.advance_searches(now);
+        self.advance_random_ports(now);
+    }
+
+    fn handle_bound(&mut self, now: Instant, local: Local, port: Option<u16>) {
+        self.random_port_bound(now, local, port);
     }
 
     fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
@@ -359,7 +372,8 @@ impl Role for Client {
         };
         let sleep = self.sleepy_at().map(|at| (at, Reason::Dormancy));
         let peers = self.peers.next_deadline().map(|deadline| (deadline, Reason::Peer));
-        [phase, sleep, peers].into_iter().flatten().min_by_key(|&(deadline, _)| deadline)
+        let ports = self.ports.next_deadline().map(|deadline| (deadline, Reason::RandomPort));
+        [phase, sleep, peers, ports].into_iter().flatten().min_by_key(|&(deadline, _)| deadline)
     }
 
     fn counters(&self) -> &Counters {

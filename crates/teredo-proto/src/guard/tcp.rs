@@ -84,8 +84,8 @@ impl Flags {
 }
 
 /// How far a reset may be ahead of what our stack has said: more than it takes without a word, and
-/// so little that guessing takes 32,768 attempts for each port that the connection may have. A stack
-/// wants the exact number (RFC 5961 section 3.2).
+/// so little that guessing takes 32,768 attempts for each port that the connection may have. A
+/// stack wants the exact number (RFC 5961 section 3.2).
 const RESET_WINDOW: u32 = 1 << 17;
 
 const FIN: u8 = 0x01;

@@ -71,8 +71,8 @@ fn allowed(needs: &Needs) -> Result<BpfProgram, BackendError> {
     program(rules, SeccompAction::Errno(libc::ENOSYS.cast_unsigned()), SeccompAction::Allow)
 }
 
-/// Sockets of these domains; of netlink, those that tell of interfaces, addresses, routes and sockets.
-/// With `CAP_NET_ADMIN` others would open the packet filter.
+/// Sockets of these domains; of netlink, those that tell of interfaces, addresses, routes and
+/// sockets. With `CAP_NET_ADMIN` others would open the packet filter.
 fn sockets() -> Result<Vec<SeccompRule>, BackendError> {
     let domains = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
     let mut rules = any_of(0, &domains.map(i32::cast_unsigned))?;

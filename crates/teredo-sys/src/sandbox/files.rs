@@ -108,8 +108,8 @@ const NAMES: [&str; 10] = [
     "/run/systemd/resolve",
 ];
 
-/// Which name servers there are. Often a link to where a network manager writes it anew, which each of
-/// them has somewhere else.
+/// Which name servers there are. Often a link to where a network manager writes it anew, which each
+/// of them has somewhere else.
 const RESOLVERS: &str = "/etc/resolv.conf";
 
 /// What a new interface finds set. Other settings of the kernel stay out of reach: user 0 could

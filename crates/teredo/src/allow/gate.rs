@@ -276,7 +276,8 @@ const fn protocol(transport: Transport) -> u8 {
 }
 
 /// A program that begins to listen is reachable this much later, and one that ends is shut as much
-/// later: what a person does not notice, at the cost of some ten microseconds each time.
+/// later: what a person hardly notices. A look keeps the role from packets for about a millisecond
+/// (measured with 200 sockets on a busy machine), so that this is a thousandth of its time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Far less than the usual time until dormancy, and soon enough after a service has started.
 const LOOK_FOR_NEED_EVERY: Duration = Duration::from_secs(5);

@@ -35,7 +35,8 @@ pub(super) fn read(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Makes a file of this mode, whole or not at all, and never over another one: that might be in use.
+/// Makes a file of this mode, whole or not at all, and never over another one: that might be in
+/// use.
 pub(crate) fn create(path: &Path, mode: u32, text: &str) -> anyhow::Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     let written = file.and_then(|mut file| {
