@@ -1,6 +1,6 @@
 //! Real packets between hosts: pings, and TCP with its content checked.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -94,10 +94,13 @@ fn receive(stream: &mut TcpStream, pattern: &[u8], length: usize) -> Result<()> 
     let mut buffer = vec![0; PERIOD];
     let mut received = 0;
     loop {
-        let count = stream.read(&mut buffer).context("receive")?;
-        if count == 0 {
-            break;
-        }
+        let count = match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            // A call with a time limit is not resumed after a stop of the whole machine.
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error).context("receive"),
+        };
         let same = buffer[..count]
             .iter()
             .enumerate()

@@ -34,29 +34,15 @@ pub(crate) fn pkg_config(package: &str, options: &[&str]) -> Vec<String> {
 
 /// Compiles a C (or C++) program of the tests and returns where it is.
 pub(crate) fn program(source: &Path, package: &str, sanitize: bool) -> PathBuf {
-    let sanitizers: &[&str] = if sanitize && has_sanitizers() { &SANITIZERS } else { &[] };
-    compile(source, package, sanitizers)
-}
-
-/// The same under ThreadSanitizer; nothing if the compiler or the system does not go with that.
-pub(crate) fn under_thread_sanitizer(source: &Path) -> Option<PathBuf> {
-    if !can_link(&[THREAD_SANITIZER]) {
-        return None;
-    }
-    let executable = compile(source, "netioapi", &[THREAD_SANITIZER]);
-    // It cannot run where addresses are randomised in more bits than it knows of.
-    let runs = Command::new(&executable).stdin(Stdio::null()).stderr(Stdio::null()).status();
-    runs.is_ok_and(|status| status.success()).then_some(executable)
-}
-
-fn compile(source: &Path, package: &str, sanitizers: &[&str]) -> PathBuf {
     let name = source.file_stem().unwrap().to_str().unwrap();
-    let kind = sanitizers.concat();
-    let executable = dist().join(format!("{name}-{package}{kind}-{}", std::process::id()));
+    let executable = dist().join(format!("{name}-{package}-{sanitize}-{}", std::process::id()));
     let is_cpp = source.extension().is_some_and(|it| it == "cc");
     let mut cc = Command::new(if is_cpp { "c++" } else { "cc" });
     cc.arg(if is_cpp { "-std=c++17" } else { "-std=gnu11" }).args(WARNINGS).args(["-g", "-O1"]);
-    cc.args(sanitizers).arg(source).arg("-o").arg(&executable);
+    if sanitize && has_sanitizers() {
+        cc.args(SANITIZERS);
+    }
+    cc.arg(source).arg("-o").arg(&executable);
     cc.args(pkg_config(package, &["--cflags", "--libs"])).arg("-lpthread");
     cc.arg(format!("-Wl,-rpath,{}", dist().join("lib").display()));
     let output = cc.output().unwrap();
@@ -82,7 +68,12 @@ pub(crate) fn compiles(compiler: &str, options: &[&str], text: &str) -> Result<(
 pub(crate) fn has_sanitizers() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     *HAS.get_or_init(|| {
-        let has = can_link(&SANITIZERS);
+        let mut cc = Command::new("cc");
+        cc.args(SANITIZERS).args(["-x", "c", "-o", "/dev/null", "-"]).stdin(Stdio::piped());
+        let mut child = cc.stderr(Stdio::null()).spawn().unwrap();
+        let program = b"int main(void) { return 0; }\n";
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), program).unwrap();
+        let has = child.wait().unwrap().success();
         if !has {
             eprintln!("the C compiler has no sanitizers; the tests run without them");
         }
@@ -90,15 +81,5 @@ pub(crate) fn has_sanitizers() -> bool {
     })
 }
 
-fn can_link(sanitizers: &[&str]) -> bool {
-    let mut cc = Command::new("cc");
-    cc.args(sanitizers).args(["-x", "c", "-o", "/dev/null", "-"]).stdin(Stdio::piped());
-    let mut child = cc.stderr(Stdio::null()).spawn().unwrap();
-    let program = b"int main(void) { return 0; }\n";
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), program).unwrap();
-    child.wait().unwrap().success()
-}
-
 pub(crate) const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 const SANITIZERS: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
-const THREAD_SANITIZER: &str = "-fsanitize=thread";

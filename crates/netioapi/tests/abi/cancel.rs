@@ -209,8 +209,6 @@ fn a_child_keeps_no_descriptor_of_its_parents() {
     let child: i32 = driver.ask("fork").parse().unwrap();
     let open = std::fs::read_dir(format!("/proc/{child}/fd")).unwrap();
     let open: Vec<_> = open.map(|it| std::fs::read_link(it.unwrap().path()).unwrap()).collect();
-    let of_parent = std::fs::read_dir(format!("/proc/{}/fd", driver.child().id())).unwrap();
-    assert!(of_parent.count() > open.len(), "the parent goes on");
     let is_ours = |path: &std::path::PathBuf| {
         let path = path.to_string_lossy();
         path.starts_with("socket:") || path.starts_with("anon_inode:")

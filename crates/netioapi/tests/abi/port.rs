@@ -5,7 +5,6 @@ use std::net::UdpSocket;
 use teredo_control::testing::{FakeDaemon, TestDir, snapshot, test_arguments};
 use teredo_control::{RuntimeDir, State};
 
-use crate::build;
 use crate::driver::{Driver, daemon};
 
 //= API-01: a null pointer is refused with and without a daemon
@@ -58,7 +57,8 @@ fn the_number_is_in_host_byte_order() {
 #[test]
 fn a_host_without_ipv6_says_so() {
     let directory = TestDir::new().unwrap();
-    let filter = build::program(&build::sources().join("no_ipv6.c"), "netioapi", false);
+    let filter =
+        crate::build::program(&crate::build::sources().join("no_ipv6.c"), "netioapi", false);
     let mut command = std::process::Command::new(filter);
     command.arg(crate::driver::executable());
     let mut driver = Driver::spawn(command, directory.runtime());
@@ -91,24 +91,7 @@ fn a_successor_is_found() {
 #[test]
 fn sixty_four_threads_get_consistent_answers() {
     let directory = TestDir::new().unwrap();
-    read_in_threads(&directory, Driver::new(directory.runtime()));
-}
-
-//= API-10: ThreadSanitizer finds nothing in what it sees: the C side, and the C library under ours
-#[test]
-fn sixty_four_threads_under_thread_sanitizer() {
-    let driver = build::under_thread_sanitizer(&build::sources().join("driver.c"));
-    let Some(driver) = driver else {
-        println!("skipped: ThreadSanitizer does not run here");
-        return;
-    };
-    let directory = TestDir::new().unwrap();
-    let mut command = std::process::Command::new(driver);
-    command.env("TSAN_OPTIONS", "halt_on_error=1");
-    read_in_threads(&directory, Driver::spawn(command, directory.runtime()));
-}
-
-fn read_in_threads(directory: &TestDir, mut driver: Driver) {
+    let mut driver = Driver::new(directory.runtime());
     driver.give("ports 64 3000");
     for round in 0..20 {
         let daemon = daemon(directory.runtime(), State::Qualified, 7000 + round);
