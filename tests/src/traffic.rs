@@ -67,7 +67,7 @@ fn echo(listener: &TcpListener) -> Result<()> {
     let mut stream = loop {
         match listener.accept() {
             Ok((stream, _)) => break stream,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 ensure!(start.elapsed() < PATIENCE, "nobody connected");
                 std::thread::sleep(Duration::from_millis(5));
             }
