@@ -30,6 +30,8 @@ const FAILURES_MAX: u32 = 1_000;
 pub struct Engine<R, S, D> {
     role: R,
     sockets: Vec<S>,
+    /// What the second socket is to the role.
+    second: Local,
     device: D,
     tally: Tally,
     failures_in_a_row: u32,
@@ -46,12 +48,22 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
         Self {
             role,
             sockets,
+            second: Local::Secondary,
             device,
             tally: Tally::default(),
             failures_in_a_row: 0,
             is_congested: false,
             overflow: Box::new([0; TRANSMIT_LEN_MAX]),
         }
+    }
+
+    /// Adds the socket of local discovery to a client, which has no secondary one.
+    #[must_use]
+    pub fn with_discovery(mut self, socket: Option<S>) -> Self {
+        self.sockets.truncate(1);
+        self.sockets.extend(socket);
+        self.second = Local::Discovery;
+        self
     }
 
     /// The role.
@@ -143,7 +155,7 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
             Err(error) => return Err(error),
         };
         self.failures_in_a_row = 0;
-        let on = if index == 0 { Local::Primary } else { Local::Secondary };
+        let on = if index == 0 { Local::Primary } else { self.second };
         for datagram in 0..count {
             let datagram = self.sockets[index].received(datagram);
             if datagram.truncated {
@@ -291,7 +303,7 @@ impl Flow {
 
 fn source(via: Local, secondary: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
     match via {
-        Local::Primary => None,
+        Local::Primary | Local::Discovery => None,
         Local::Secondary => secondary,
     }
 }

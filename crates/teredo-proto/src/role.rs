@@ -62,6 +62,9 @@ pub enum Local {
     Primary,
     /// A server's secondary address.
     Secondary,
+    /// What was sent to the multicast group of local discovery (RFC 4380 section 5.2.8). Nothing
+    /// leaves from here.
+    Discovery,
 }
 
 /// What is to be done with a received datagram.
@@ -248,6 +251,8 @@ pub enum Reason {
     Dormancy,
     /// Repeating or giving up bubbles or echo requests to a peer.
     Peer,
+    /// The next discovery bubble (RFC 4380 section 5.2.8).
+    Discovery,
     /// The end of an overload.
     Overload,
 }

@@ -7,10 +7,11 @@
 //! The extensions of RFC 6081 have their place in these modules and are not there yet: nonces of
 //! bubbles and symmetric NATs in `search` and `reception`, further sockets as further values of
 //! [`Local`](crate::Local). Until then a symmetric NAT takes the client off-line, and trailers are
-//! checked and otherwise ignored. Local discovery and interval determination (RFC 4380 sections
-//! 5.2.7 and 5.2.8) are not there either.
+//! checked and otherwise ignored. `discovery` finds peers on the same link (RFC 4380 section 5.2.8);
+//! interval determination (section 5.2.7) is not there.
 
 mod advertisement;
+mod discovery;
 mod dormancy;
 mod echo;
 mod exchange;
@@ -28,6 +29,7 @@ use core::time::Duration;
 
 use teredo_wire::{TEREDO_PORT, TeredoAddress};
 
+pub use crate::client::discovery::DISCOVERY_ENDPOINT;
 use crate::client::echo::EchoKey;
 use crate::client::exchange::Exchange;
 use crate::client::explicit::Explicit;
@@ -74,6 +76,8 @@ pub struct Config {
     pub peers_max: usize,
     /// How long a client that nobody needs stays qualified before it goes dormant; `None`: always.
     pub dormant_after: Option<Duration>,
+    /// Whether the host has joined the group of local discovery for the client.
+    pub local_discovery: bool,
 }
 
 impl Config {
@@ -91,6 +95,7 @@ impl Config {
             policy: Policy::default(),
             peers_max: PEERS_MAX,
             dormant_after: None,
+            local_discovery: false,
         }
     }
 
@@ -298,7 +303,7 @@ impl Client {
 
 impl Role for Client {
     fn handle_datagram(&mut self, now: Instant, arrival: Arrival, payload: &[u8]) -> Inbound {
-        let inbound = match self.receive(now, arrival.from, payload) {
+        let inbound = match self.receive(now, arrival, payload) {
             Ok(inbound) => inbound,
             Err(reason) => Inbound::Dropped(reason),
         };
@@ -328,6 +333,7 @@ impl Role for Client {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.advance_phase(now);
+        self.advance_discovery(now);
         self.advance_searches(now);
     }
 
@@ -350,7 +356,8 @@ impl Role for Client {
         };
         let sleep = self.sleepy_at().map(|at| (at, Reason::Dormancy));
         let peers = self.peers.next_deadline().map(|deadline| (deadline, Reason::Peer));
-        [phase, sleep, peers].into_iter().flatten().min_by_key(|&(deadline, _)| deadline)
+        let discovery = self.discovery_due_at().map(|at| (at, Reason::Discovery));
+        [phase, sleep, peers, discovery].into_iter().flatten().min_by_key(|&(deadline, _)| deadline)
     }
 
     fn counters(&self) -> &Counters {

@@ -3,11 +3,12 @@
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::collections::VecDeque;
 
-use teredo_wire::address::CLIENT_LINK_LOCAL;
+use teredo_wire::address::{ALL_NODES, CLIENT_LINK_LOCAL};
 use teredo_wire::icmpv6::{Echo, ErrorMessage, write_router_solicitation};
 use teredo_wire::ipv6::Header;
 use teredo_wire::{Authentication, NoSpace, TEREDO_PORT, Writer};
 
+use crate::client::discovery::DISCOVERY_ENDPOINT;
 use crate::client::echo::Probe;
 use crate::keys::Secret;
 use crate::peers::{QueueBudget, QueueFull};
@@ -35,6 +36,10 @@ pub(super) enum Item {
         to: SocketAddrV4,
         source: Ipv6Addr,
         destination: Ipv6Addr,
+    },
+    /// A discovery bubble, to the whole link.
+    Discovery {
+        source: Ipv6Addr,
     },
     EchoRequest {
         to: SocketAddrV4,
@@ -112,6 +117,7 @@ impl Item {
             Self::Bubble { to, .. } | Self::EchoRequest { to, .. } | Self::Packet { to, .. } => {
                 Some(*to)
             }
+            Self::Discovery { .. } => Some(DISCOVERY_ENDPOINT),
             Self::Delivery { .. } | Self::Error { .. } => None,
         }
     }
@@ -121,6 +127,7 @@ impl Item {
             Self::Packet { packet, .. } | Self::Delivery { packet } => packet.len(),
             Self::Solicitation { .. }
             | Self::Bubble { .. }
+            | Self::Discovery { .. }
             | Self::EchoRequest { .. }
             | Self::Error { .. } => 0,
         }
@@ -145,6 +152,9 @@ impl Item {
             Self::Solicitation { nonce, .. } => write_solicitation(*nonce, secret, writer),
             Self::Bubble { source, destination, .. } => {
                 Header::bubble(*source, *destination).write(writer)
+            }
+            Self::Discovery { source } => {
+                Header { hop_limit: 1, ..Header::bubble(*source, ALL_NODES) }.write(writer)
             }
             Self::EchoRequest { source, destination, probe, .. } => Echo {
                 reply: false,

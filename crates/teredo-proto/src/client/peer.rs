@@ -4,6 +4,7 @@ use core::net::SocketAddrV4;
 use core::time::Duration;
 use std::collections::VecDeque;
 
+use crate::client::discovery::Neighbour;
 use crate::client::echo::Probes;
 use crate::client::outbox::Ticket;
 use crate::peers::{AnswerLimiter, BubbleBudget, PEER_VALID, PacketQueue, QueueBudget, QueueFull};
@@ -15,6 +16,8 @@ pub(super) struct Peer {
     pub(super) trust: Trust,
     pub(super) last_reception: Option<Instant>,
     pub(super) search: Search,
+    /// Where it is if it is on our link.
+    pub(super) neighbour: Option<Neighbour>,
     pub(super) bubbles: BubbleBudget,
     pub(super) answers: AnswerLimiter,
     pub(super) probes: Probes,

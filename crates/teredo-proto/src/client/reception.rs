@@ -16,7 +16,7 @@ use crate::guard::Pass;
 use crate::inspect::{Upper, is_neighbor_discovery, upper_layer};
 use crate::peers::{AnswerLimiter, Class, PEER_VALID, PeerId};
 use crate::reason::DropReason;
-use crate::role::{Event, Inbound, TRANSMIT_LEN_MAX};
+use crate::role::{Arrival, Event, Inbound, Local, TRANSMIT_LEN_MAX};
 use crate::scope;
 use crate::time::Instant;
 
@@ -33,13 +33,18 @@ impl Client {
     pub(super) fn receive(
         &mut self,
         now: Instant,
-        from: SocketAddrV4,
+        arrival: Arrival,
         payload: &[u8],
     ) -> Result<Inbound, DropReason> {
         let datagram = Datagram::parse(payload)?;
+        let Arrival { from, on } = arrival;
         self.check_observed_source(from)?;
         if !datagram.trailer_bytes.is_empty() {
             datagram.trailers().map_err(|_| DropReason::RefusedTrailer)?;
+        }
+        if on == Local::Discovery {
+            self.take_discovery_bubble(now, from, &datagram)?; // rule 4
+            return Ok(Inbound::Consumed);
         }
         if is_advertisement(&datagram.ipv6) {
             self.take_advertisement(now, from, &datagram)?;
@@ -85,7 +90,7 @@ impl Client {
     ) -> Result<Accepted<'a>, DropReason> {
         let packet = &datagram.ipv6;
         let service = self.service().ok_or(DropReason::NotQualified)?;
-        // Discovery bubbles to all nodes end here too: local discovery is off.
+        // Discovery bubbles end here too, when they were not sent to the group.
         if packet.destination() != service.address {
             return Err(DropReason::NotOurAddress);
         }
@@ -133,6 +138,20 @@ impl Client {
         peer: &TeredoAddress,
     ) -> Result<(), DropReason> {
         self.check_teredo_peer(peer)?;
+        let id = self.admit_answer(now, address)?;
+        self.peers[id].bubbles.note_transmission(now);
+        self.send_bubble(now, peer.mapped, address);
+        self.approach_neighbour(now, id);
+        self.counters.bubbles_sent += 1;
+        Ok(())
+    }
+
+    /// The entry of a peer whose bubble may be answered with one, whether or not we know it.
+    pub(super) fn admit_answer(
+        &mut self,
+        now: Instant,
+        address: Ipv6Addr,
+    ) -> Result<PeerId, DropReason> {
         let known = self.peers.find(address);
         let mut of_newcomer = AnswerLimiter::default();
         let limiter = match known {
@@ -143,18 +162,14 @@ impl Client {
         if !self.answers.take_for_peer(now, limiter) {
             return Err(DropReason::BubbleLimit);
         }
-        let id = match known {
-            Some(id) => id,
+        match known {
+            Some(id) => Ok(id),
             None => {
                 let id = self.add_peer(now, address, Class::Stranger)?;
                 self.peers[id].answers = of_newcomer;
-                id
+                Ok(id)
             }
-        };
-        self.peers[id].bubbles.note_transmission(now);
-        self.send_bubble(now, peer.mapped, address);
-        self.counters.bubbles_sent += 1;
-        Ok(())
+        }
     }
 
     /// Answers a relay, or a client that signs its bubbles as relays do. The origin indication
@@ -199,8 +214,8 @@ impl Client {
             Some(peer) if peer.mapped == accepted.from => {
                 self.accept_embedded(now, known, pass, accepted) // rule 3
             }
-            // Rules 4 and 5 are local discovery's; 5a wants a nonce of RFC 6081.
-            Some(_) => Err(DropReason::UnprovenPeer),
+            // Rule 5a wants a nonce of RFC 6081.
+            Some(_) => self.accept_neighbour(now, known, pass, accepted), // rule 5
             None if self.is_on_its_way(pass, accepted.from) => {
                 Ok(self.pass_on(now, pass, accepted)) // an error
             }
@@ -289,6 +304,31 @@ impl Client {
         Ok(self.pass_on(now, pass, accepted))
     }
 
+    /// Rule 5: a packet from where the peer said it is on the link. A way that is in use stays.
+    fn accept_neighbour(
+        &mut self,
+        now: Instant,
+        known: Option<PeerId>,
+        pass: Pass,
+        accepted: &Accepted<'_>,
+    ) -> Result<Inbound, DropReason> {
+        let id = known.ok_or(DropReason::UnprovenPeer)?;
+        let is_told = self.neighbour(now, id) == Some(accepted.from);
+        if !is_told || self.peers[id].route(now).is_some() {
+            return Err(DropReason::UnprovenPeer);
+        }
+        self.reached(now, id, accepted.from);
+        // Once for each time that a way becomes known, so that it does for both sides.
+        if accepted.datagram.ipv6.is_bubble()
+            && self.answers.take_for_peer(now, &mut self.peers[id].answers)
+        {
+            self.peers[id].bubbles.note_transmission(now);
+            self.send_bubble(now, accepted.from, accepted.source);
+            self.counters.bubbles_sent += 1;
+        }
+        Ok(self.pass_on(now, pass, accepted))
+    }
+
     /// Rule 6: the source may be forged. The packet is held until an echo reply with our nonce
     /// comes from the same endpoint.
     ///
@@ -325,7 +365,7 @@ impl Client {
 
     /// Whether one more source that came by itself may have an entry. Who floods uses up the share
     /// of one IPv4 address and not everybody's.
-    fn admits_newcomer(&mut self, now: Instant, observed: Ipv4Addr) -> bool {
+    pub(super) fn admits_newcomer(&mut self, now: Instant, observed: Ipv4Addr) -> bool {
         self.newcomers.take(now, [observed.to_bits().into()]).is_ok()
     }
 

@@ -106,11 +106,14 @@ impl Client {
             let allowed_at = bubbles.allowed_at();
             return self.peers.set_deadline(id, Some(allowed_at));
         }
-        if let Some(peer) = TeredoAddress::parse(address) {
+        let is_repeated = bubbles.is_repeated();
+        // A neighbour gets its bubbles on the link. It may have left, so repeated ones go both ways.
+        let is_near = self.approach_neighbour(now, id);
+        if let Some(peer) = TeredoAddress::parse(address).filter(|_| !is_near || is_repeated) {
             self.send_bubble(now, peer.mapped, address);
             self.send_bubble(now, SocketAddrV4::new(peer.server, TEREDO_PORT), address);
-            self.counters.bubbles_sent += 1;
         }
+        self.counters.bubbles_sent += 1;
         self.peers.set_deadline(id, Some(now + ATTEMPT_GAP));
     }
 
