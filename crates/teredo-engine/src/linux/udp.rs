@@ -16,6 +16,9 @@ const RECEIVE_SLOTS: usize = BURST;
 /// A burst from the device and as many answers of the role beside it.
 const SEND_SLOTS: usize = 2 * BURST;
 
+/// The same for a multicast group, where clients say twice in ten minutes that they are there.
+const GROUP_SLOTS: usize = 16;
+
 /// Bytes a slot holds: an IPv6 packet on an interface of
 /// [`INTERFACE_MTU_MAX`](crate::interface::INTERFACE_MTU_MAX), with the encapsulations and trailers
 /// of RFC 4380 and RFC 6081 around it (at most 8 + 523 and a few dozen bytes).
@@ -40,6 +43,16 @@ impl UdpPort {
             socket,
             inbox: RecvBatch::new(RECEIVE_SLOTS, SLOT_BYTES),
             outbox: SendBatch::new(SEND_SLOTS, SLOT_BYTES),
+        })
+    }
+
+    /// Binds to a multicast group, only to receive.
+    pub(super) fn bind_group(group: SocketAddrV4) -> io::Result<Self> {
+        let socket = UdpSocket::bind_group(group).map_err(|error| explain(group, error))?;
+        Ok(Self {
+            socket,
+            inbox: RecvBatch::new(GROUP_SLOTS, SLOT_BYTES),
+            outbox: SendBatch::new(1, SLOT_BYTES),
         })
     }
 }

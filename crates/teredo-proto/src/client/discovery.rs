@@ -44,11 +44,6 @@ pub(super) struct Neighbour {
 }
 
 impl Client {
-    /// The group of local discovery is joined (`true`), or not any more.
-    pub fn set_local_discovery(&mut self, is_joined: bool) {
-        self.config.local_discovery = is_joined;
-    }
-
     /// When the next discovery bubble is due; `None` where there is no use for any.
     pub(super) fn discovery_due_at(&self) -> Option<Instant> {
         let service = self.service()?;
