@@ -11,8 +11,8 @@ use crate::namespace::{Namespace, run};
 use crate::process::Process;
 
 /// The address that the NAT shows: `miniupnpd` grants nothing on one of the documentation ranges
-/// that the rest of the Internet has, so this one is taken from a public range. It is known in these
-/// namespaces only.
+/// that the rest of the Internet has, so this one is taken from a public range. It is known in
+/// these namespaces only.
 pub const EXTERNAL: Ipv4Addr = Ipv4Addr::new(1, 2, 3, 101);
 
 /// What the gateway is to speak.

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::RuntimeDir;
 use crate::connect::{ConnectError, Patience, wait};
 use crate::link::{Link, Received};
+use crate::rules::{AllowedRules, RuleChange};
 use crate::status::{Settings, Status};
 use crate::varlink::{CallError, Info, Reply, Request};
 
@@ -54,6 +55,23 @@ impl Client {
     /// call. Nothing has changed then.
     pub fn set_state(&mut self, settings: &Settings) -> Result<(), Error> {
         self.call::<Nothing>(&Request::SetState(settings.clone())).map(|_| ())
+    }
+
+    /// What may come in unasked.
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub fn rules(&mut self) -> Result<AllowedRules, Error> {
+        self.call(&Request::ListRules)
+    }
+
+    /// Changes what may come in unasked; returns when that holds, and says whether it also will
+    /// when the daemon starts again.
+    ///
+    /// # Errors
+    /// As [`set_state`](Self::set_state).
+    pub fn change_rules(&mut self, change: &RuleChange) -> Result<bool, Error> {
+        self.call::<Kept>(&Request::ChangeRules(change.clone())).map(|done| done.kept)
     }
 
     /// What the daemon is.
@@ -172,6 +190,11 @@ impl From<ConnectError> for Error {
 /// The results of a method that has none; whatever else comes is from a later version.
 #[derive(Deserialize)]
 struct Nothing {}
+
+#[derive(Deserialize)]
+struct Kept {
+    kept: bool,
+}
 
 #[derive(Deserialize)]
 struct Description {

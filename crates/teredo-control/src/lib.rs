@@ -20,6 +20,7 @@ mod client;
 mod connect;
 mod link;
 mod page;
+mod rules;
 mod runtime;
 pub mod server;
 mod status;
@@ -29,6 +30,7 @@ pub mod varlink;
 
 pub use client::{Client, Error};
 pub use page::{NotReady, PortReader, Word};
+pub use rules::{AllowedRule, AllowedRules, Origin, RuleChange};
 pub use runtime::RuntimeDir;
 pub use status::{
     Nat, Network, Role, Sandbox, ServerAddress, SettingName, Settings, Snapshot, State, Status,

@@ -10,8 +10,8 @@ use teredo_control::varlink::{
     SERVICE_INTERFACE,
 };
 use teredo_control::{
-    Nat, Network, Role, Sandbox, ServerAddress, SettingName, Settings, Snapshot, State, Status,
-    Type,
+    AllowedRule, AllowedRules, Nat, Network, Origin, Role, RuleChange, Sandbox, ServerAddress,
+    SettingName, Settings, Snapshot, State, Status, Type,
 };
 
 /// A type as it is written in a description.
@@ -242,6 +242,45 @@ fn settings_are_what_the_description_says() {
 }
 
 #[test]
+fn rules_are_what_the_description_says() {
+    let interface = Interface::read(DESCRIPTION);
+    let (input, output) = &interface.methods["ListRules"];
+    assert_eq!(*input, Kind::Struct(Vec::new()));
+    let bare = AllowedRule {
+        rule: "echo".to_owned(),
+        origin: Origin::CommandLine,
+        file: None,
+        ports: None,
+    };
+    let full = AllowedRule {
+        rule: "unit:sshd.service".to_owned(),
+        origin: Origin::File,
+        file: Some("/etc/teredo/teredo.toml".to_owned()),
+        ports: Some(vec!["tcp/22".to_owned()]),
+    };
+    let rules = AllowedRules { rules: vec![bare, full], left_off: 0 };
+    interface.check(&json!(rules), output, "rules");
+    assert_eq!(serde_json::from_value::<AllowedRules>(json!(rules)).unwrap(), rules);
+    let Kind::Enum(words) = &interface.types["Origin"] else { panic!() };
+    assert_eq!(json!(words), json!([Origin::CommandLine, Origin::File, Origin::RunTime]));
+    for (method, change) in [
+        ("AddRule", RuleChange::Add("echo".to_owned())),
+        ("RemoveRule", RuleChange::Remove("echo".to_owned())),
+    ] {
+        let (input, output) = &interface.methods[method];
+        let message = Request::ChangeRules(change).encode();
+        let call = Call::parse(message.strip_suffix(&[0]).unwrap()).unwrap();
+        interface.check(&json!(call.parameters), input, method);
+        interface.check(&json!({ "kept": true }), output, method);
+        for wrong in [json!({}), json!({ "rule": 7 }), json!({ "rule": "x".repeat(321) })] {
+            let call = json!({ "method": call.method, "parameters": wrong });
+            let call = Call::parse(call.to_string().as_bytes()).unwrap();
+            assert_eq!(call.request(), Err(CallError::InvalidParameter("rule".to_owned())));
+        }
+    }
+}
+
+#[test]
 fn every_method_and_error_is_described_and_known() {
     let (ours, service) = (Interface::read(DESCRIPTION), Interface::read(SERVICE_DESCRIPTION));
     assert_eq!(service.name, SERVICE_INTERFACE);
@@ -294,6 +333,9 @@ fn requests_are_read_as_they_were_written() {
         Request::Wake,
         Request::SetState(settings),
         Request::SetState(Settings::default()),
+        Request::ListRules,
+        Request::ChangeRules(RuleChange::Add("tcp/22".to_owned())),
+        Request::ChangeRules(RuleChange::Remove("tcp/22".to_owned())),
     ] {
         let message = request.encode();
         let call = Call::parse(message.strip_suffix(&[0]).unwrap()).unwrap();

@@ -141,6 +141,7 @@ fn who_says_nothing_makes_room_unless_subscribed() {
     assert!(matches!(subscription.next(Some(PATIENCE)), Ok(Some(Event::Status(_)))));
 }
 
+//= SEC-12, T-21: settings, the server among them, are changed by whom the owner trusts
 #[test]
 fn only_root_the_daemons_user_and_the_group_change_settings() {
     if !rustix::process::geteuid().is_root() {
@@ -171,7 +172,7 @@ fn only_root_the_daemons_user_and_the_group_change_settings() {
                     responder.answer(Ok(()));
                     answered += 1;
                 }
-                Some(Command::Wake) => panic!("nobody asked for it"),
+                Some(Command::Wake | Command::Rules(..)) => panic!("nobody asked for it"),
                 None => thread::yield_now(),
             }
         }

@@ -16,8 +16,8 @@ use teredo_control::varlink::{
     CallError, DESCRIPTION, Frames, INTERFACE, MESSAGE_LEN_MAX, SERVICE_INTERFACE,
 };
 use teredo_control::{
-    Client, Error, Event, NotReady, PortReader, RuntimeDir, SettingName, Settings, State,
-    Subscription, Type,
+    AllowedRule, AllowedRules, Client, Error, Event, NotReady, Origin, PortReader, RuleChange,
+    RuntimeDir, SettingName, Settings, State, Subscription, Type,
 };
 
 /// Far longer than anything here takes.
@@ -153,6 +153,50 @@ fn settings_reach_the_daemon_and_its_answer_the_caller() {
         assert_eq!(results[2], Err(CallError::SetFailed("a policy dictates the type".to_owned())));
         assert!(matches!(results[3], Err(CallError::SetFailed(_))), "dropped unanswered");
     });
+}
+
+#[test]
+fn rules_are_told_and_change_by_the_daemons_word() {
+    let directory = TestDir::new().unwrap();
+    let server = start(&directory);
+    let mut caller = client(&directory);
+    assert_eq!(caller.rules().unwrap(), AllowedRules::default());
+    let rule = AllowedRule {
+        rule: "user:bittorrent".to_owned(),
+        origin: Origin::RunTime,
+        file: None,
+        ports: Some(vec!["udp/6881-6889".to_owned()]),
+    };
+    let [add, remove] = [RuleChange::Add, RuleChange::Remove].map(|to| to(rule.rule.clone()));
+    thread::scope(|scope| {
+        let caller = scope.spawn(|| {
+            let kept = [&add, &remove, &remove].map(|change| caller.change_rules(change).ok());
+            (kept, caller.rules().unwrap())
+        });
+        let Command::Rules(received, responder) = command(&server) else { panic!() };
+        assert_eq!(received, add);
+        server.publish_rules(vec![rule.clone()]);
+        responder.answer_kept(Ok(true));
+        for answer in [Ok(false), Err(SetError::Failed("there is none".to_owned()))] {
+            let Command::Rules(received, responder) = command(&server) else { panic!() };
+            assert_eq!(received, remove);
+            responder.answer_kept(answer);
+        }
+        let (kept, rules) = caller.join().unwrap();
+        assert_eq!(kept, [Some(true), Some(false), None]);
+        assert_eq!(rules, AllowedRules { rules: vec![rule.clone()], left_off: 0 });
+    });
+    // What does not fit into a message is counted.
+    let long = AllowedRule { file: Some("x".repeat(1_000)), ..rule };
+    server.publish_rules(vec![long; 100]);
+    let end = Instant::now() + PATIENCE;
+    let rules = loop {
+        let rules = client(&directory).rules().unwrap();
+        if rules.left_off > 0 || Instant::now() > end {
+            break rules;
+        }
+    };
+    assert!(rules.rules.len() > 20 && rules.rules.len() + rules.left_off as usize == 100);
 }
 
 #[test]

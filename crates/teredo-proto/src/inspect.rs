@@ -38,19 +38,25 @@ impl Upper<'_> {
 ///
 /// # Errors
 /// [`DropReason::RoutingHeader`]: the packet is source-routed (RFC 6169 section 2.3).
-/// [`DropReason::ExtensionHeaders`]: there are so many that this cannot be told.
+/// [`DropReason::ExtensionHeaders`]: there are so many that this cannot be told, or it is a
+/// fragment of a fragment.
 pub(crate) fn upper_layer<'a>(packet: &Ipv6<'a>) -> Result<Upper<'a>, DropReason> {
     let mut protocol = packet.next_header();
     let mut bytes = packet.payload();
     let mut fragment = None;
+    let mut has_fragment_header = false;
     for _ in 0..=EXTENSIONS_MAX {
         let header_len = match (protocol, bytes) {
             (next_header::ROUTING, _) => return Err(DropReason::RoutingHeader),
             (next_header::HOP_BY_HOP | next_header::DESTINATION_OPTIONS, [_, len, ..]) => {
                 8 + 8 * usize::from(*len)
             }
+            (next_header::FRAGMENT, _) if has_fragment_header => {
+                return Err(DropReason::ExtensionHeaders);
+            }
             (next_header::FRAGMENT, &[_, _, offset_high, offset_low, a, b, c, d, ..]) => {
                 let place = u16::from_be_bytes([offset_high, offset_low]);
+                has_fragment_header = true;
                 let is_first = place & FRAGMENT_OFFSET == 0;
                 let identification = u32::from_be_bytes([a, b, c, d]);
                 // A packet in one part is no fragment (RFC 6946).

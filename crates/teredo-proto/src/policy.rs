@@ -33,6 +33,12 @@ impl Policy {
         &self.rules
     }
 
+    /// Whether somebody may reach this port of ours unasked, be it not everybody.
+    pub fn opens(&self, protocol: u8, port: u16) -> bool {
+        let asked = Asked { protocol, port: Some(port), is_echo: false };
+        self.rules.iter().any(|rule| rule.service.covers(asked))
+    }
+
     /// Whether a packet to this `service` of ours may come in from `source` unasked.
     pub(crate) fn allows(&self, service: Asked, source: Ipv6Addr) -> bool {
         self.rules.iter().any(|rule| rule.covers(service, source))
@@ -261,6 +267,13 @@ mod tests {
         for refused in [asked(6, 23), asked(58, None), asked(51, None), asked(6, None)] {
             assert!(!policy.allows(refused, FRIEND), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn a_port_is_open_if_it_is_to_anybody() {
+        let policy = policy("tcp/22@2001:db8:6::/48 echo 50");
+        assert!(policy.opens(6, 22) && policy.opens(50, 22));
+        assert!(!policy.opens(6, 23) && !policy.opens(17, 22) && !policy.opens(58, 0));
     }
 
     #[test]

@@ -549,8 +549,8 @@ fn what_is_not_an_answer_is_ignored_and_counted() {
     assert!(bench.events().is_empty());
 }
 
-/// Bytes from the gateway, made from real answers and from nothing: whatever comes, the mapper stays
-/// small, sends little, and works afterwards.
+/// Bytes from the gateway, made from requests and from nothing: whatever comes, the mapper stays
+/// small, sends little, and ends when it is told to.
 #[test]
 fn nothing_that_a_gateway_sends_breaks_it() {
     let mut random = Random::new([5; 32]);

@@ -15,7 +15,8 @@ use std::thread;
 
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::sockopt::{set_ipv6_tclass, set_ipv6_unicast_hops};
+use rustix::net::{AddressFamily, SocketType, netlink};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use teredo_sys::caps::Capability;
 use teredo_sys::netlink::Netlink;
@@ -149,6 +150,15 @@ fn calls(_: &Path) {
     assert_eq!(rustix::process::chdir("/"), Err(Errno::NOSYS));
     let packets = rustix::net::socket(AddressFamily::PACKET, SocketType::DGRAM, None);
     assert_eq!(packets.map(|_| ()), Err(Errno::NOSYS));
+    for protocol in [netlink::NETFILTER, netlink::XFRM, netlink::GENERIC] {
+        let netlink = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, Some(protocol));
+        assert_eq!(netlink.map(|_| ()), Err(Errno::NOSYS), "{protocol:?}");
+    }
+    let udp = UdpSocket::bind("[::]:0").unwrap();
+    set_ipv6_unicast_hops(&udp, Some(7)).unwrap();
+    // Its number is among those of ip6tables.
+    let changed = set_ipv6_tclass(&udp, 0);
+    assert_eq!(changed, Err(Errno::NOSYS));
     let forked = Command::new("true").spawn().unwrap_err();
     assert_eq!(forked.raw_os_error(), Some(libc::ENOSYS));
     // Landlock's.

@@ -25,7 +25,8 @@ pub struct Request {
 pub struct Response {
     /// Success, or why not.
     pub result: ResultCode,
-    /// How long the mapping lives, or for how long the same request would fail likewise, in seconds.
+    /// How long the mapping lives, or for how long the same request would fail likewise, in
+    /// seconds.
     pub lifetime_s: u32,
     /// Seconds since the gateway began to remember mappings.
     pub epoch_s: u32,

@@ -7,8 +7,8 @@ use tracing::level_filters::LevelFilter;
 
 use crate::exit::Exit;
 use crate::{
-    address, client, daemon, decode, firewall, island, keys, lab, port, relay, server, set, status,
-    wait_online,
+    address, allow, client, daemon, decode, firewall, island, keys, lab, port, relay, server, set,
+    status, wait_online,
 };
 
 /// Teredo for Linux: IPv6 for hosts behind IPv4 NATs.
@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Set(set::Args),
     /// Wait until Teredo is qualified
     WaitOnline(wait_online::Args),
+    /// Say what may come in that nobody here has asked for
+    Allow(allow::Args),
     /// Keep the host's firewall open for that port, whatever it is, and for nothing else
     Firewall(firewall::Args),
     /// Make keys for the clients of a private server
@@ -99,6 +101,7 @@ const EXAMPLES: &str = "Examples:
   teredo daemon                               be what /etc/teredo/teredo.toml says
   teredo status                               what it does now
   teredo port                                 the port to let through
+  teredo allow add tcp/22                     what may come in unasked
   teredo firewall                             let it through (as root)
   teredo server --address 192.0.2.1 --secondary 192.0.2.2
   teredo relay --address 192.0.2.20

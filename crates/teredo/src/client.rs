@@ -13,15 +13,15 @@ mod source;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::ensure;
 use clap::builder::NonEmptyStringValueParser;
 use teredo_control::SettingName;
 use teredo_engine::resolve::resolve;
-use teredo_proto::Policy;
-use teredo_proto::policy::Rule;
+use teredo_proto::policy::RULES_MAX;
 use teredo_sys::caps::Capability;
 use teredo_sys::sandbox::Needs;
 
+use crate::allow::{AllowRule, CONTROL_GROUPS, Rules};
 use crate::exit::Exit;
 use crate::host::{CommonArgs, Watch};
 use crate::keys::KeyArgs;
@@ -125,10 +125,10 @@ pub(crate) struct Args {
     peers_max: Option<u32>,
 
     /// Let in what nobody here has asked for: all, echo, tcp, udp or a protocol number, tcp and udp
-    /// with a port or range, each from everybody or a prefix (may be given several times); without
-    /// it nothing
-    #[arg(long, value_name = "PROTO[/PORT[-PORT]][@PREFIX]")]
-    allow: Vec<Rule>,
+    /// with a port or range, or whatever ports a user or a systemd unit listens on, each from
+    /// everybody or a prefix (may be given several times); without it nothing
+    #[arg(long, value_name = "PROTO[/PORT[-PORT]]|user:NAME|unit:NAME[@PREFIX]")]
+    allow: Vec<AllowRule>,
 
     #[command(flatten)]
     pub(crate) common: CommonArgs,
@@ -136,6 +136,14 @@ pub(crate) struct Args {
     /// Which of these a policy dictates.
     #[arg(skip)]
     pub(crate) from_policy: Vec<SettingName>,
+
+    /// The file that says what is allowed, unless it is the command line.
+    #[arg(skip)]
+    pub(crate) allow_file: Option<PathBuf>,
+
+    /// What is allowed beside that, since somebody has said so at run time.
+    #[arg(skip)]
+    pub(crate) allow_added: Vec<AllowRule>,
 }
 
 impl Args {
@@ -144,10 +152,13 @@ impl Args {
         (!self.default_qualified).then(|| Duration::from_secs(self.dormant_after.into()))
     }
 
-    /// What may come in unasked. More rules than there may be let nothing in; whoever makes these
-    /// options from words checks that.
-    fn policy(&self) -> Policy {
-        Policy::new(self.allow.clone()).unwrap_or_default()
+    /// What may come in unasked.
+    pub(crate) fn rules(&self) -> Rules {
+        Rules {
+            given: self.allow.clone(),
+            file: self.allow_file.clone(),
+            added: self.allow_added.clone(),
+        }
     }
 
     /// The server as people know it.
@@ -166,6 +177,8 @@ impl Args {
             managed_domain: other.managed_domain.clone(),
             resolv_conf: other.resolv_conf.clone(),
             allow: other.allow.clone(),
+            allow_file: other.allow_file.clone(),
+            allow_added: other.allow_added.clone(),
             from_policy: other.from_policy.clone(),
             ..self.clone()
         }
@@ -176,13 +189,13 @@ const EXAMPLES: &str = "Examples:
   teredo client --server teredo.example.net
   teredo client --server 192.0.2.1 --port 3545 --json
   teredo client --server 192.0.2.1 --allow echo --allow tcp/22 --allow udp/6881-6889
-  teredo client --server 192.0.2.1 --allow all@2001:db8:6::/48
+  teredo client --server 192.0.2.1 --allow all@2001:db8:6::/48 --allow unit:sshd.service
   teredo client --server 192.0.2.1 --timeout 10 || echo no IPv6
   teredo client --server 192.0.2.1 --identifier laptop --key-file /etc/teredo/laptop.key
 
 Needs CAP_NET_ADMIN. The interface and all that is on it disappear when the client ends. What it
-does is told by teredo status, teredo port and libnetioapi. To run one for good, with settings that
-can be changed, see teredo daemon.";
+does is told by teredo status, teredo port and libnetioapi; teredo allow changes what may come in.
+To run one for good, with settings that can be changed, see teredo daemon.";
 
 /// What a client needs in its sandbox: to ask for its server's address again, and to start anew
 /// with other options. Files that those name are in `/etc`, or were named before.
@@ -191,7 +204,10 @@ pub(crate) fn needs(args: &Args) -> Needs {
         capabilities: vec![Capability::NetAdmin],
         names: true,
         devices: true,
-        readable: args.key.file().into_iter().chain([args.resolv_conf.clone()]).collect(),
+        readable: (args.key.file().into_iter())
+            .chain([args.resolv_conf.clone()])
+            .chain(CONTROL_GROUPS.map(PathBuf::from))
+            .collect(),
         writable: vec![sandbox::runtime_directory(), mapping::state_directory()],
     }
 }
@@ -217,12 +233,19 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         server,
         last_port: None,
     };
-    serve(start, args).map(|ended| ended.exit).map_err(|failure| failure.error)
+    let ended = serve(start, args).map_err(|failure| failure.error)?;
+    // There is nobody to wait here until the network is another one.
+    if let Some(args) = ended.again {
+        report.say(&Obstacle::ManagedNetwork.words(&args));
+        return Ok(Exit::Forbidden);
+    }
+    Ok(ended.exit)
 }
 
 /// What no single option shows to be wrong.
 pub(crate) fn check(args: &Args) -> anyhow::Result<()> {
-    Policy::new(args.allow.clone()).map(|_| ()).context("too much is allowed")
+    ensure!(args.rules().fit(), "too much is allowed: there are more than {RULES_MAX} rules");
+    Ok(())
 }
 
 /// Oftener than every five seconds no NAT needs; a mapping that lives an hour needs no care.

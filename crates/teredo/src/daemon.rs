@@ -3,11 +3,14 @@
 mod client;
 mod configuration;
 mod finder;
+pub(crate) mod fuzz;
 mod layers;
 mod roles;
 mod section;
 
 use std::path::PathBuf;
+
+use teredo_sys::signal::{Signal, Signals};
 
 use crate::daemon::configuration::Configuration;
 use crate::exit::Exit;
@@ -53,6 +56,9 @@ Files in FILE.d/*.toml come after it, in the order of their names; what they set
 made by \"teredo set state\" are kept there. A policy directory overrides them all.";
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
+    // A hangup asks to read the configuration again, and must not be the end of a daemon that is
+    // only just reading it. It stays blocked until there is somebody who takes it.
+    drop(Signals::new(&[Signal::Hangup])?);
     let mut configuration = Configuration::read(args.config, args.policy)?;
     if args.check {
         return Ok(Exit::Ok);
@@ -60,10 +66,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     if let Some(parent) = args.parent {
         teredo_sys::process::end_with_parent(parent)?;
     }
-    match args.only.map_or_else(|| configuration.roles(), |only| vec![only])[..] {
-        [roles::Role::Client] => client::run(&mut configuration),
-        [roles::Role::Server] => crate::server::run(configuration.server()?),
-        [roles::Role::Relay] => crate::relay::run(configuration.relay()?),
-        ref several => roles::run(&configuration, several),
+    match (args.only, &configuration.roles()[..]) {
+        (Some(roles::Role::Client), _) | (None, [roles::Role::Client]) => {
+            client::run(&mut configuration)
+        }
+        (Some(roles::Role::Server), _) => crate::server::run(configuration.server()?),
+        (Some(roles::Role::Relay), _) => crate::relay::run(configuration.relay()?),
+        (None, all) => roles::run(&configuration, all),
     }
 }

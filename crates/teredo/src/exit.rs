@@ -115,13 +115,14 @@ pub(crate) fn fault_of_usage(text: &str) -> String {
 fn one_line_of_usage(text: &str) -> String {
     let fault = fault_of_usage(text);
     let (_, usage) = text.split_once("\n\nUsage: ").unwrap_or((text, "teredo"));
-    // Command and subcommand; options begin with another character than a letter.
+    // Command and subcommands; options begin with another character than a letter.
     let is_command = |word: &&str| word.starts_with(|it: char| it.is_ascii_lowercase());
-    let command: Vec<_> = usage.split_whitespace().take(2).take_while(is_command).collect();
+    let command: Vec<_> = usage.split_whitespace().take(3).take_while(is_command).collect();
     format!("{fault}; see `{} --help`", command.join(" "))
 }
 
-fn unbroken(text: &str) -> String {
+/// Without line breaks.
+pub(crate) fn unbroken(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -146,6 +147,9 @@ mod tests {
         let text = "error: these are missing:\n  --mapped <X>\n\nUsage: teredo address <X>\n\nFor \
                     more information, try '--help'.\n";
         let line = "these are missing: --mapped <X>; see `teredo address --help`";
+        assert_eq!(one_line_of_usage(text), line);
+        let text = "error: these are missing\n\nUsage: teredo set state <VALUE>...\n";
+        let line = "these are missing; see `teredo set state --help`";
         assert_eq!(one_line_of_usage(text), line);
         let text = "error: invalid value\n\nFor more information, try '--help'.\n";
         assert_eq!(one_line_of_usage(text), "invalid value; see `teredo --help`");

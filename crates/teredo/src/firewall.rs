@@ -3,6 +3,7 @@
 //! It is what anybody's firewall would be: of Teredo it knows only what `netioapi` tells.
 
 mod agent;
+pub(crate) mod fuzz;
 mod listing;
 mod model;
 mod nft;
@@ -38,7 +39,7 @@ pub(crate) struct Args {
     dry_run: bool,
 
     /// Print what happens as JSON, one object a line
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 
@@ -90,7 +91,7 @@ struct PlanArgs {
 
 const EXAMPLES: &str = "Examples:
   teredo firewall                            mark in a table of its own, and in the host's rules:
-      meta mark & 0x1000 == 0x1000 accept
+      meta l4proto udp meta mark & 0x1000 == 0x1000 accept
   teredo firewall --set inet filter teredo_port
       set teredo_port { type inet_service; flags timeout; }
       meta nfproto ipv4 udp dport @teredo_port accept

@@ -1,9 +1,8 @@
 //! The subcommand `teredo island`: a server and a relay on one host, for clients with keys.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -16,7 +15,7 @@ use teredo_wire::ipv4::Ipv4Cidr;
 use toml::Value;
 
 use crate::exit::Exit;
-use crate::keys::{Name, NewKey};
+use crate::keys::{Name, NewKey, create};
 use crate::secondary::Secondary;
 use crate::{host, output, relay};
 
@@ -135,7 +134,7 @@ impl Island {
             made.with_context(|| format!("cannot create {}", directory.display()))?;
         }
         create(clients, 0o600, &format!("{CLIENTS_HEAD}{}\n", key.line()))?;
-        create(configuration, 0o644, &self.text())
+        create(configuration, 0o644, &self.text()).inspect_err(|_| drop(fs::remove_file(clients)))
     }
 
     /// The configuration file.
@@ -227,12 +226,6 @@ struct Fact<'a> {
     key: &'a NewKey,
     /// The command that starts the client.
     client: String,
-}
-
-fn create(path: &Path, mode: u32, text: &str) -> anyhow::Result<()> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.with_context(|| format!("cannot create {}", path.display()))
 }
 
 /// Where the client's key goes, in the directory that it is started in.

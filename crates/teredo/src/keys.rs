@@ -4,6 +4,7 @@
 //! show a word of them: it may be the key, in the wrong place.
 
 mod clients;
+pub(crate) mod fuzz;
 mod new;
 mod secret_file;
 
@@ -17,6 +18,7 @@ use teredo_proto::keys::{Algorithm, Identifier, KEY_LEN_MIN, Secret, SharedKey};
 
 pub(crate) use clients::ClientsArgs;
 pub(crate) use new::{Args, NewKey, run};
+pub(crate) use secret_file::create;
 
 /// Options for the key of a client.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -48,10 +50,7 @@ impl KeyArgs {
             return Ok(None);
         };
         let path = secret_file::located(path);
-        let text = secret_file::read(&path)?;
-        let mut lines = text.lines().map(str::trim).filter(|line| is_meant(line));
-        let key = lines.next().filter(|_| lines.next().is_none());
-        let key = key.and_then(|digits| shared_key(self.algorithm.into(), digits));
+        let key = only_key(self.algorithm.into(), &secret_file::read(&path)?);
         let key =
             key.with_context(|| format!("{} does not hold one {KEY_FORM}", path.display()))?;
         Ok(Some(Secret { identifier: name.0.clone(), key }))
@@ -107,6 +106,13 @@ impl From<Signature> for Algorithm {
             Signature::HmacMd5 => Self::HmacMd5,
         }
     }
+}
+
+/// The key in a file that holds nothing else.
+fn only_key(algorithm: Algorithm, text: &str) -> Option<SharedKey> {
+    let mut lines = text.lines().map(str::trim).filter(|line| is_meant(line));
+    let digits = lines.next().filter(|_| lines.next().is_none())?;
+    shared_key(algorithm, digits)
 }
 
 /// The key that these digits stand for.

@@ -2,8 +2,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use teredo_control::server::{Command, Config, Server, SetError};
-use teredo_control::{RuntimeDir, Sandbox, Snapshot};
+use teredo_control::server::{Command, Config, Server, StartError};
+use teredo_control::{AllowedRule, RuntimeDir, Sandbox, Snapshot};
 
 use crate::report::Report;
 
@@ -21,20 +21,29 @@ impl Publisher {
     ///
     /// The thread is in the sandbox that this one is in.
     pub(crate) fn start(report: &Report, first: Snapshot, sandbox: &Sandbox) -> Self {
-        let sandbox = Some(sandbox.clone());
-        let first = Snapshot { sandbox: sandbox.clone(), ..first };
+        let mut publisher = Self { server: None, sandbox: Some(sandbox.clone()) };
+        if let Err(error) = publisher.serve(first) {
+            report.say(&format!(
+                "other programs cannot ask this one for its port and state: {error} \
+                 (TEREDO_RUNTIME_DIR names another place)"
+            ));
+        }
+        publisher
+    }
+
+    /// Tries again what did not work at the start: who was in the way may be gone.
+    pub(crate) fn retry(&mut self, report: &Report, first: Snapshot) {
+        if self.server.is_none() && self.serve(first).is_ok() {
+            report.say("other programs can ask this one for its port and state now");
+        }
+    }
+
+    fn serve(&mut self, first: Snapshot) -> Result<(), StartError> {
+        let first = Snapshot { sandbox: self.sandbox.clone(), ..first };
         let directory = RuntimeDir::from_environment();
         let config = Config { group: Config::group_named(GROUP), ..Config::default() };
-        match Server::start(&directory, config, first) {
-            Ok(server) => Self { server: Some(server), sandbox },
-            Err(error) => {
-                report.say(&format!(
-                    "other programs cannot ask this one for its port and state: {error} \
-                     (TEREDO_RUNTIME_DIR names another place)"
-                ));
-                Self::default()
-            }
-        }
+        self.server = Some(Server::start(&directory, config, first)?);
+        Ok(())
     }
 
     /// Tells everybody what is the case now. Costs little if that is nothing new.
@@ -44,21 +53,16 @@ impl Publisher {
         }
     }
 
+    /// Tells who asks what may come in unasked.
+    pub(crate) fn publish_rules(&self, rules: Vec<AllowedRule>) {
+        if let Some(server) = &self.server {
+            server.publish_rules(rules);
+        }
+    }
+
     /// The next thing that somebody wants of the role.
     pub(crate) fn command(&self) -> Option<Command> {
         self.server.as_ref().and_then(Server::command)
-    }
-
-    /// Answers for a role that neither sleeps nor has settings.
-    pub(crate) fn answer(&self) {
-        while let Some(command) = self.command() {
-            match command {
-                Command::Wake => {}
-                Command::Set(_, responder) => responder.answer(Err(SetError::Failed(
-                    "its command line decides; start it again with another one".to_owned(),
-                ))),
-            }
-        }
     }
 
     /// Readable while there is a [`command`](Self::command).

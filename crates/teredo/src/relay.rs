@@ -4,20 +4,22 @@ mod host;
 mod publication;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde::Serialize;
 use teredo_engine::Engine;
-use teredo_engine::io::DatagramSocket;
-use teredo_engine::linux::{HostDevice, UdpPort, seed};
+use teredo_engine::io::{Clock, DatagramSocket};
+use teredo_engine::linux::{BootClock, HostDevice, UdpPort, seed};
 use teredo_engine::network::{Addresses, ipv4_source, native_ipv6_source};
-use teredo_proto::policy::Rule;
+use teredo_proto::Role;
+use teredo_proto::policy::RULES_MAX;
 use teredo_proto::relay::{Config, Relay, Scope};
-use teredo_proto::{Policy, Role};
 use teredo_sys::caps::Capability;
 use teredo_sys::sandbox::Needs;
 use teredo_wire::ipv6::Ipv6Cidr;
 
+use crate::allow::{AllowRule, CONTROL_GROUPS, Gate, Rules, USERS};
 use crate::exit::Exit;
 use crate::host::{self as shared, CommonArgs, Watch};
 use crate::publisher::Publisher;
@@ -51,10 +53,11 @@ pub(crate) struct Args {
     serve: Vec<Ipv6Cidr>,
 
     /// Let in what this host has not asked for: all, echo, tcp, udp or a protocol number, tcp and
-    /// udp with a port or range, each from everybody or a prefix (may be given several times);
-    /// without it nothing
-    #[arg(long, value_name = "PROTO[/PORT[-PORT]][@PREFIX]", requires = "host_only")]
-    allow: Vec<Rule>,
+    /// udp with a port or range, or whatever ports a user or a systemd unit listens on, each from
+    /// everybody or a prefix (may be given several times); without it nothing
+    #[arg(long, value_name = "PROTO[/PORT[-PORT]]|user:NAME|unit:NAME[@PREFIX]")]
+    #[arg(requires = "host_only")]
+    allow: Vec<AllowRule>,
 
     /// The most clients remembered at a time, which sets how much memory it takes
     #[arg(long, value_name = "N")]
@@ -63,6 +66,10 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     common: CommonArgs,
+
+    /// The file that says what is allowed, unless it is the command line.
+    #[arg(skip)]
+    pub(crate) allow_file: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -70,6 +77,7 @@ const EXAMPLES: &str = "Examples:
   teredo relay --address 192.0.2.20 --serve 2001:db8:6::/48   for one site
   teredo relay --host-only                                    for this host alone
   teredo relay --host-only --allow echo --allow tcp/443       which serves something
+  teredo relay --host-only --allow unit:nginx.service         whatever port that listens on
 
 Needs CAP_NET_ADMIN. For others than this host the kernel has to forward IPv6
 (net.ipv6.conf.all.forwarding=1), and routers have to send 2001::/32 here.";
@@ -80,6 +88,9 @@ pub(crate) const PORT: u16 = 3545;
 
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let report = Report::new(args.common.json);
+    let rules =
+        Rules { given: args.allow.clone(), file: args.allow_file.clone(), added: Vec::new() };
+    ensure!(rules.fit(), "too much is allowed: there are more than {RULES_MAX} rules");
     let watch = Watch::new()?;
     let addresses = shared::addresses()?;
     // A host-specific relay moves with its host.
@@ -99,19 +110,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let mut config =
         Config::new(SocketAddrV4::new(address, port), scope(&args, native, &addresses));
     config.filter = addresses.ipv4_filter(&args.common.allow_ipv4);
-    config.policy = Policy::new(args.allow.clone())?;
+    let gate = Gate::new(report, rules, None, BootClock.now());
+    config.policy = gate.policy();
     config.peers_max = args.peers_max.map_or(config.peers_max, |most| most as usize);
     config.behind_nat = !config.filter.is_global(address);
     let relay = Relay::new(config, seed()?);
     tunnel.set_teredo_route(args.host_only.then_some(native))?;
 
-    let sandbox = sandbox::enter(&Needs {
-        capabilities: vec![Capability::NetAdmin],
-        // For who may change settings.
-        readable: vec!["/etc/group".into()],
-        writable: args.host_only.then(sandbox::runtime_directory).into_iter().collect(),
-        ..Needs::default()
-    })?;
+    let sandbox = sandbox::enter(&needs(&args))?;
     let publisher = if args.host_only {
         Publisher::start(&report, publication(&args, None, None), sandbox.state())
     } else {
@@ -130,10 +136,22 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         host_only: args.host_only,
         elapsed_ms: report.elapsed_ms(),
     });
-    let mut host = RelayHost::new(args, (report, publisher, watch, tunnel), port, addresses);
+    let mut host = RelayHost::new(args, (report, publisher, watch, tunnel, gate), port, addresses);
     shared::run(&mut engine, &mut host)?;
     report.say_traffic(engine.tally(), engine.role().counters());
     Ok(Exit::Ok)
+}
+
+/// What a relay needs in its sandbox. A host-specific one looks who may change what it lets in, and
+/// which users and units that is about.
+fn needs(args: &Args) -> Needs {
+    let mut needs = Needs { capabilities: vec![Capability::NetAdmin], ..Needs::default() };
+    if args.host_only {
+        needs.readable = ["/etc/group", USERS].map(PathBuf::from).into();
+        needs.readable.extend(CONTROL_GROUPS.map(PathBuf::from));
+        needs.writable = vec![sandbox::runtime_directory()];
+    }
+    needs
 }
 
 /// Printed when the relay serves.

@@ -7,6 +7,8 @@ use serde::Serialize;
 use teredo_engine::Tally;
 use teredo_proto::Counters;
 
+use crate::exit::unbroken;
+
 /// Where a role's messages go.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Report {
@@ -20,10 +22,10 @@ impl Report {
         Self { json, started: Instant::now() }
     }
 
-    /// Tells a step to people.
+    /// Tells a step to people, in one line.
     pub(crate) fn say(&self, text: &str) {
         // Nobody is left to be told that nobody listens.
-        let _ = writeln!(io::stderr().lock(), "teredo: {text}");
+        let _ = writeln!(io::stderr().lock(), "teredo: {}", unbroken(text));
     }
 
     /// Tells a fact to programs, one object a line, at once.

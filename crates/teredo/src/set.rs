@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use teredo_control::varlink::CallError;
 use teredo_control::{Error, SettingName, Settings, Type};
 
+use crate::client::REFRESH_INTERVAL_S;
 use crate::control;
 use crate::exit::Exit;
 
@@ -46,11 +47,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let What::State(args) = args.what;
     let settings = match parse(&args.words) {
         Ok(settings) => settings,
-        Err(error) => {
-            let code = netioapi::Error::InvalidParameter.code();
-            eprintln!("teredo: {error:#} (error {code})");
-            return Ok(Exit::Usage);
-        }
+        Err(error) => return Ok(invalid(&format!("{error:#}"))),
     };
     let Some(mut client) = control::connect()? else { return Ok(Exit::NotRunning) };
     match client.set_state(&settings) {
@@ -65,8 +62,16 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
             );
             Ok(Exit::Forbidden)
         }
+        Err(Error::Call(error @ CallError::InvalidParameter(_))) => Ok(invalid(&error.to_string())),
         Err(error) => Err(error).context("cannot change the settings"),
     }
+}
+
+/// Says that a value is none.
+fn invalid(words: &str) -> Exit {
+    let code = netioapi::Error::InvalidParameter.code();
+    eprintln!("teredo: {words} (error {code})");
+    Exit::Usage
 }
 
 /// The tags in the order of their positions, with those that scripts use for them too.
@@ -127,8 +132,12 @@ fn apply(settings: &mut Settings, tag: &str, value: &str) -> anyhow::Result<()> 
         SettingName::ServerName => settings.server_name = Some(value.to_owned()),
         SettingName::RefreshInterval => {
             let interval_s = value.parse().ok();
-            settings.refresh_interval_s =
-                Some(interval_s.with_context(|| format!("\"{value}\" is no number of seconds"))?);
+            let interval_s =
+                interval_s.filter(|it: &u32| REFRESH_INTERVAL_S.contains(&(*it).into()));
+            settings.refresh_interval_s = Some(interval_s.with_context(|| {
+                let (least, most) = (REFRESH_INTERVAL_S.start(), REFRESH_INTERVAL_S.end());
+                format!("\"{value}\" is no number of seconds from {least} to {most}")
+            })?);
         }
         SettingName::ClientPort => {
             let port: Option<u16> = value.parse().ok();
@@ -191,6 +200,7 @@ mod tests {
             ("color=blue", "no tag"),
             ("client type=client", "twice"),
             ("client a b", "number of seconds"),
+            ("refreshinterval=4", "seconds from 5 to 3600"),
             ("clientport=65536", "UDP port"),
             ("clientport=-1", "UDP port"),
             ("client a 60 1 0.0.0.0 x", "only five"),

@@ -97,7 +97,7 @@ fn a_ruleset_is_printed_and_a_transaction_is_not_run() {
     assert!(marking.contains("udp dport @ports meta mark set meta mark | 0x8 "), "{marking}");
     let clear = run(&["firewall", "clear", "--dry-run"]).json();
     let table = json!({ "table": { "family": "inet", "name": "teredo" } });
-    let options = ["--server", "192.0.2.1", "--router", "192.0.2.2", "--timeout", "5"];
+    let options = ["--server=192.0.2.1", "--router=192.0.2.2", "--timeout=5", "--json"];
     let same = run(&[&["firewall", "clear", "--dry-run"][..], &options].concat());
     assert_eq!(same.json(), clear, "a service gives both the same options");
     assert_eq!(clear, [json!({ "nftables": [{ "add": table }, { "delete": table }] })]);

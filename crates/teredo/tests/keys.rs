@@ -5,7 +5,7 @@
 mod common;
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -168,4 +168,20 @@ fn wrong_usage_is_said() {
     ] {
         run(arguments).is_one_line(2, why);
     }
+}
+
+#[test]
+fn an_island_is_written_whole_or_not_at_all() {
+    let directory = TestDir::new().unwrap();
+    let place = directory.runtime().path();
+    let init =
+        ["island", "init", "--address=192.0.2.1", "--allow-ipv4=192.0.2.0/24", "--directory"];
+    let init = [&init[..], &[place.to_str().unwrap()]].concat();
+    // A link to nothing: it does not exist, and cannot be made.
+    symlink(place.join("nowhere"), place.join("teredo.toml")).unwrap();
+    run(&init).is_one_line(1, "cannot create ");
+    assert!(!place.join("clients").exists());
+    fs::remove_file(place.join("teredo.toml")).unwrap();
+    assert_eq!(run(&init).code, 0);
+    assert_eq!(mode(&place.join("clients")), 0o600);
 }

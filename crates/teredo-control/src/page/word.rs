@@ -19,8 +19,9 @@ impl Word {
         Self(generation << GENERATION_SHIFT | (state as u64) << STATE_SHIFT | u64::from(port))
     }
 
+    /// The word with these bits, whoever wrote them: every one of them means something.
     #[inline]
-    pub(crate) fn from_bits(bits: u64) -> Self {
+    pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 

@@ -3,6 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use serde_json::{Value, json};
+
+use crate::rules::RuleChange;
 use crate::server::inbox::{Inbox, Waiting};
 use crate::server::worker::ToWorker;
 use crate::status::Settings;
@@ -15,6 +18,8 @@ pub enum Command {
     Wake,
     /// Settings are to change. The caller waits for the answer.
     Set(Settings, Responder),
+    /// What may come in unasked is to change. The caller waits for the answer.
+    Rules(RuleChange, Responder),
 }
 
 /// The caller of a command, who waits for an answer. Dropping this answers that the daemon failed.
@@ -30,7 +35,12 @@ impl Responder {
 
     /// Answers.
     pub fn answer(mut self, result: Result<(), SetError>) {
-        self.send(result.map_err(CallError::from));
+        self.send(result.map(|()| json!({})).map_err(CallError::from));
+    }
+
+    /// Answers a change of rules: whether it also holds when the daemon starts again.
+    pub fn answer_kept(mut self, result: Result<bool, SetError>) {
+        self.send(result.map(|kept| json!({ "kept": kept })).map_err(CallError::from));
     }
 
     /// Goes without answering, for somebody else does.
@@ -38,7 +48,7 @@ impl Responder {
         self.worker = None;
     }
 
-    fn send(&mut self, result: Result<(), CallError>) {
+    fn send(&mut self, result: Result<Value, CallError>) {
         if let Some(worker) = self.worker.take() {
             worker.with(|to_worker| to_worker.answers.push((self.connection, result)));
         }
@@ -89,11 +99,15 @@ impl Commands {
     }
 
     /// Gives the command back if there is no room.
-    pub(super) fn set(&mut self, settings: Settings, from: Responder) -> Result<(), Responder> {
+    pub(super) fn change(
+        &mut self,
+        from: Responder,
+        command: impl FnOnce(Responder) -> Command,
+    ) -> Result<(), Responder> {
         if self.queue.len() >= COMMANDS_MAX {
             return Err(from);
         }
-        self.queue.push_back(Command::Set(settings, from));
+        self.queue.push_back(command(from));
         Ok(())
     }
 
@@ -108,5 +122,6 @@ impl Waiting for Commands {
     }
 }
 
-/// Settings change a few times in a host's life, and one connection can ask for one at a time.
+/// Settings and rules change a few times in a host's life, and one connection can ask for one at a
+/// time.
 const COMMANDS_MAX: usize = 16;

@@ -37,6 +37,7 @@ pub(crate) use directory::make_directory;
 
 use crate::RuntimeDir;
 use crate::page::Word;
+use crate::rules::AllowedRule;
 use crate::server::command::Commands;
 use crate::server::directory::Claim;
 use crate::server::inbox::{EventFd, Inbox};
@@ -146,6 +147,11 @@ impl Server {
         let status = Arc::new(Status { snapshot, generation, port_changes });
         *last = Arc::clone(&status);
         self.worker.with(|to_worker| to_worker.status = Some(status));
+    }
+
+    /// Tells what may come in unasked now, to those who ask.
+    pub fn publish_rules(&self, rules: Vec<AllowedRule>) {
+        self.worker.with(|to_worker| to_worker.rules = Some(rules));
     }
 
     /// What was published last.

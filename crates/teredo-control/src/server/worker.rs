@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::net::{SendFlags, SocketFlags, accept_with, send};
-use serde_json::json;
+use serde_json::{Value, json};
 use teredo_sys::epoll::{Event, Events, Interest, Poller};
 use teredo_sys::page::OwnedPage;
 use teredo_sys::unix::{Peer, peer, peer_groups};
 
 use crate::connect::ROOT;
 use crate::page;
+use crate::rules::{AllowedRule, AllowedRules};
 use crate::server::Config;
 use crate::server::clients::Clients;
-use crate::server::command::{Commands, Responder};
+use crate::server::command::{Command, Commands, Responder};
 use crate::server::connection::{Answer, Connection, Finished, Service};
 use crate::server::inbox::{Inbox, Waiting};
 use crate::status::Status;
@@ -30,14 +31,16 @@ use crate::varlink::{
 pub(super) struct ToWorker {
     /// The status, if it has changed; only the last counts.
     pub(super) status: Option<Arc<Status>>,
+    /// What may come in, if it has changed.
+    pub(super) rules: Option<Vec<AllowedRule>>,
     /// Answers to commands, by connection. No more than commands were ever waiting.
-    pub(super) answers: Vec<(u64, Result<(), CallError>)>,
+    pub(super) answers: Vec<(u64, Result<Value, CallError>)>,
     pub(super) stop: bool,
 }
 
 impl Waiting for ToWorker {
     fn is_waiting(&self) -> bool {
-        self.status.is_some() || !self.answers.is_empty() || self.stop
+        self.status.is_some() || self.rules.is_some() || !self.answers.is_empty() || self.stop
     }
 }
 
@@ -71,6 +74,7 @@ impl Worker {
         let desk = Desk {
             message: Reply::status(&status, true).into(),
             status,
+            rules: AllowedRules::default(),
             commands,
             inbox: Arc::clone(&inbox),
             group: config.group,
@@ -120,9 +124,13 @@ impl Worker {
     /// What the daemon has to say; `true` if it is to stop.
     fn take_news(&mut self) -> bool {
         let news = self.inbox.with(std::mem::take);
+        // First: who has changed them and asks for them finds them changed.
+        if let Some(rules) = news.rules {
+            self.desk.rules = AllowedRules::of(&rules);
+        }
         for (client, result) in news.answers {
             let message = match result {
-                Ok(()) => Reply::success(&json!({})),
+                Ok(result) => Reply::success(&result),
                 Err(error) => Reply::failure(&error),
             };
             self.with_client(client, |client, desk| client.answered(message, desk));
@@ -228,6 +236,7 @@ impl Worker {
 /// Where calls are answered.
 struct Desk {
     status: Arc<Status>,
+    rules: AllowedRules,
     /// The message with the status, the same for all subscribers.
     message: Arc<[u8]>,
     commands: Arc<Inbox<Commands>>,
@@ -246,19 +255,12 @@ impl Service for Desk {
                 self.commands.with(Commands::wake);
                 Reply::success(&json!({}))
             }
-            Request::SetState(_) if !self.may_set(from) => {
-                Reply::failure(&CallError::PermissionDenied)
-            }
+            Request::ListRules => Reply::success(&self.rules),
             Request::SetState(settings) => {
-                let responder = Responder::new(from.token, Arc::clone(&self.inbox));
-                match self.commands.with(|commands| commands.set(settings, responder)) {
-                    Ok(()) => return Answer::Later,
-                    Err(responder) => {
-                        responder.forget();
-                        let busy = "too many changes wait already".to_owned();
-                        Reply::failure(&CallError::SetFailed(busy))
-                    }
-                }
+                return self.change(from, |responder| Command::Set(settings, responder));
+            }
+            Request::ChangeRules(change) => {
+                return self.change(from, |responder| Command::Rules(change, responder));
             }
         })
     }
@@ -269,6 +271,22 @@ impl Service for Desk {
 }
 
 impl Desk {
+    /// Hands a change to the daemon, if this client may change anything.
+    fn change(&mut self, from: &Connection, command: impl FnOnce(Responder) -> Command) -> Answer {
+        if !self.may_set(from) {
+            return Answer::Now(Reply::failure(&CallError::PermissionDenied));
+        }
+        let responder = Responder::new(from.token, Arc::clone(&self.inbox));
+        match self.commands.with(|commands| commands.change(responder, command)) {
+            Ok(()) => Answer::Later,
+            Err(responder) => {
+                responder.forget();
+                let busy = "too many changes wait already".to_owned();
+                Answer::Now(Reply::failure(&CallError::SetFailed(busy)))
+            }
+        }
+    }
+
     /// Root, the daemon's own user, and the members of the group.
     fn may_set(&self, client: &Connection) -> bool {
         let Peer { user, group } = client.peer;

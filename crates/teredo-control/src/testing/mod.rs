@@ -251,6 +251,7 @@ fn serve(directory: &RuntimeDir) -> Result<(), Box<dyn std::error::Error>> {
             match command {
                 server::Command::Wake => println!("{}", Report::Woken.line()),
                 server::Command::Set(_, responder) => responder.answer(Ok(())),
+                server::Command::Rules(_, responder) => responder.answer_kept(Ok(false)),
             }
         }
         if !has_orders {

@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::rules::RuleChange;
 use crate::status::{Settings, Status};
 use crate::varlink::error::CallError;
 use crate::varlink::frame::encode;
@@ -47,6 +48,13 @@ impl Call {
             }
             (INTERFACE, "Wake") => none(&parameters).map(|()| Request::Wake),
             (INTERFACE, "SetState") => settings(parameters).map(Request::SetState),
+            (INTERFACE, "ListRules") => none(&parameters).map(|()| Request::ListRules),
+            (INTERFACE, "AddRule") => {
+                rule(parameters).map(|rule| Request::ChangeRules(RuleChange::Add(rule)))
+            }
+            (INTERFACE, "RemoveRule") => {
+                rule(parameters).map(|rule| Request::ChangeRules(RuleChange::Remove(rule)))
+            }
             (SERVICE_INTERFACE, "GetInfo") => none(&parameters).map(|()| Request::GetInfo),
             (SERVICE_INTERFACE, "GetInterfaceDescription") => {
                 let interface = parameters.get("interface").and_then(Value::as_str);
@@ -78,6 +86,10 @@ pub enum Request {
     Wake,
     /// Change settings.
     SetState(Settings),
+    /// What may come in unasked.
+    ListRules,
+    /// Change what may come in unasked.
+    ChangeRules(RuleChange),
 }
 
 impl Request {
@@ -93,6 +105,13 @@ impl Request {
             Self::GetStatus { .. } => (INTERFACE, "GetStatus", json!({})),
             Self::Wake => (INTERFACE, "Wake", json!({})),
             Self::SetState(settings) => (INTERFACE, "SetState", json!(settings)),
+            Self::ListRules => (INTERFACE, "ListRules", json!({})),
+            Self::ChangeRules(RuleChange::Add(rule)) => {
+                (INTERFACE, "AddRule", json!({ "rule": rule }))
+            }
+            Self::ChangeRules(RuleChange::Remove(rule)) => {
+                (INTERFACE, "RemoveRule", json!({ "rule": rule }))
+            }
         };
         let mut call =
             json!({ "method": format!("{interface}.{method}"), "parameters": parameters });
@@ -199,6 +218,16 @@ fn settings(parameters: Map<String, Value>) -> Result<Settings, CallError> {
     Ok(settings)
 }
 
+/// The parameter `rule`, and no other.
+fn rule(mut parameters: Map<String, Value>) -> Result<String, CallError> {
+    let rule = match parameters.remove("rule") {
+        Some(Value::String(rule)) => Some(rule).filter(|rule| rule.len() <= RULE_LEN_MAX),
+        Some(_) | None => None,
+    };
+    let rule = rule.ok_or_else(|| invalid("rule"))?;
+    none(&parameters).map(|()| rule)
+}
+
 fn invalid(parameter: &str) -> CallError {
     CallError::InvalidParameter(parameter.to_owned())
 }
@@ -217,3 +246,5 @@ fn is_false(flag: &bool) -> bool {
 
 /// The longest domain name (RFC 1035 section 2.3.4).
 const SERVER_NAME_LEN_MAX: usize = 253;
+/// More than the longest rule takes: the name of a unit has 255 bytes at most, a prefix 43.
+const RULE_LEN_MAX: usize = 320;

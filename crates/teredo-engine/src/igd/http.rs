@@ -120,8 +120,8 @@ mod tests {
     #[test]
     fn answers_of_all_kinds_end() {
         let plain = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
-        let chunked =
-            b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x\r\nlo\r\n0\r\n\r\n";
+        let chunked = b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n\
+            3\r\nhel\r\n2;x\r\nlo\r\n0\r\n\r\n";
         for (answer, status) in [(&plain[..], 200), (&chunked[..], 500)] {
             assert!(is_complete(answer));
             assert_eq!(parse(answer), Some(Answer { status, body: "hello".to_owned() }));

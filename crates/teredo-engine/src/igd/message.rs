@@ -1,7 +1,7 @@
 //! What is said to an Internet Gateway Device and what it says: search, description, actions.
 //!
-//! Of XML only the text between two known tags is looked at: the documents are small, their shape is
-//! fixed, and nothing in them is believed that would lead away from the gateway.
+//! Of XML only the text between two known tags is looked at: the documents are small, their shape
+//! is fixed, and nothing in them is believed that would lead away from the gateway.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 

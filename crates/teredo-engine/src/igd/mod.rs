@@ -1,8 +1,8 @@
 //! UPnP Internet Gateway Device: a port on a gateway that speaks neither PCP nor NAT-PMP
 //! (RFC 6081 section 5.3).
 //!
-//! Written here, because the crate that does it ([`igd-next`]) brings 56 others, one of them under a
-//! licence that is not on our list, and asks whoever answers first. This asks the default gateway
+//! Written here, because the crate that does it ([`igd-next`]) brings 56 others, one of them under
+//! a licence that is not on our list, and asks whoever answers first. This asks the default gateway
 //! only, and follows no link away from it.
 //!
 //! All of it blocks, so it runs on a thread of its own; one line comes back.

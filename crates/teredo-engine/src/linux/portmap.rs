@@ -42,8 +42,9 @@ pub struct PortMapping {
 }
 
 impl PortMapping {
-    /// For a mapping of the local UDP port `port`; asks for nothing yet. A port that has been mapped
-    /// for ever is remembered in `state`, so that the next life can give it back if this one cannot.
+    /// For a mapping of the local UDP port `port`; asks for nothing yet. A port that has been
+    /// mapped for ever is remembered in `state`, so that the next life can give it back if this one
+    /// cannot.
     ///
     /// # Errors
     /// The kernel's, if it gives no descriptors.
@@ -183,8 +184,8 @@ impl PortMapping {
         }
     }
 
-    /// Asks by UPnP, unless the gateway has granted the port otherwise. Again after a while, because
-    /// nothing tells that it has forgotten.
+    /// Asks by UPnP, unless the gateway has granted the port otherwise. Again after a while,
+    /// because nothing tells that it has forgotten.
     fn ask_igd(&mut self, now: Instant) {
         let is_mapped = self.mapper.as_ref().is_some_and(|mapper| mapper.external().is_some());
         self.igd_at = None;

@@ -215,15 +215,24 @@ impl Client {
     }
 
     /// Takes the addresses that the server's name stands for now. Other ones than before make a
-    /// running client qualify anew.
-    pub fn set_server(&mut self, now: Instant, primary: Ipv4Addr, secondary: Option<Ipv4Addr>) {
-        let secondary = secondary.filter(|&secondary| secondary != primary);
-        if (primary, secondary) == (self.config.server, self.config.secondary) {
-            return;
+    /// running client qualify anew. `false` if nothing may be sent there: a portal that stands in
+    /// for every name, for instance. Then the client goes on with those of before.
+    pub fn set_server(
+        &mut self,
+        now: Instant,
+        primary: Ipv4Addr,
+        secondary: Option<Ipv4Addr>,
+    ) -> bool {
+        if !self.config.filter.is_global(primary) {
+            return false;
         }
-        self.config.server = primary;
-        self.config.secondary = secondary;
-        self.requalify(now);
+        let secondary = secondary.filter(|&secondary| secondary != primary);
+        if (primary, secondary) != (self.config.server, self.config.secondary) {
+            self.config.server = primary;
+            self.config.secondary = secondary;
+            self.requalify(now);
+        }
+        true
     }
 
     /// The host's IPv4 side changed (address, default route, resume): a running client qualifies

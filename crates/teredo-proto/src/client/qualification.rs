@@ -48,8 +48,7 @@ impl Client {
     fn qualify(&mut self, now: Instant) {
         let server = self.config.server;
         if !self.config.filter.is_global(server) {
-            self.go_offline(OfflineReason::ForbiddenServer, None);
-            return self.refuse_early(now);
+            return self.fail(now, OfflineReason::ForbiddenServer);
         }
         let exchange = Exchange::new(now, server, &mut self.random, OfflineReason::NoAnswer);
         self.outbox.push(exchange.solicitation());
@@ -185,6 +184,8 @@ impl Client {
     /// Enters service with the address that `found` gives.
     fn serve(&mut self, now: Instant, found: Mapping) {
         self.backoff = Backoff::default();
+        // However long it took to get it: nobody could need it before.
+        self.needed_at = now;
         let address = self.address_for(found.mapped);
         let service = Service::new(now, address, found, &mut self.random, &self.config);
         self.enter(Phase::Qualified(service));

@@ -3,7 +3,7 @@
 use teredo_wire::icmpv6;
 use teredo_wire::ipv6::next_header;
 
-use crate::guard::tcp::Flags;
+use crate::guard::tcp::{Flags, Segment};
 use crate::inspect::{Upper, is_error};
 use crate::policy::Asked;
 
@@ -11,7 +11,7 @@ use crate::policy::Asked;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content<'a> {
     /// A TCP segment.
-    Tcp { ports: Ports, flags: Flags },
+    Tcp { ports: Ports, segment: Segment },
     /// A UDP datagram.
     Udp(Ports),
     /// An ICMPv6 echo request with this identifier.
@@ -37,9 +37,9 @@ impl<'a> Content<'a> {
     /// Reads the upper layer of a packet that is no later fragment.
     pub(super) fn read(upper: &Upper<'a>) -> Self {
         match (upper.protocol, upper.bytes) {
-            (next_header::TCP, bytes) => match (Ports::read(bytes), bytes.get(FLAGS_AT)) {
-                (Some(ports), Some(flags)) => Self::Tcp { ports, flags: Flags::new(*flags) },
-                _ => Self::Unknown,
+            (next_header::TCP, bytes) => match Ports::read(bytes).zip(read_segment(bytes)) {
+                Some((ports, segment)) => Self::Tcp { ports, segment },
+                None => Self::Unknown,
             },
             (next_header::UDP, bytes) => Ports::read(bytes).map_or(Self::Unknown, Self::Udp),
             (next_header::ICMPV6, bytes) => Self::read_icmpv6(bytes),
@@ -54,7 +54,7 @@ impl<'a> Content<'a> {
         if content != Self::Unknown || upper.protocol != next_header::TCP {
             return content;
         }
-        let of = |ports| Self::Tcp { ports, flags: Flags::default() };
+        let of = |ports| Self::Tcp { ports, segment: Segment::default() };
         Ports::read(upper.bytes).map_or(Self::Unknown, of)
     }
 
@@ -71,9 +71,9 @@ impl<'a> Content<'a> {
         }
     }
 
-    /// The flags, if this is TCP.
-    pub(super) fn flags(&self) -> Option<Flags> {
-        if let Self::Tcp { flags, .. } = self { Some(*flags) } else { None }
+    /// The segment, if this is TCP.
+    pub(super) fn segment(&self) -> Option<Segment> {
+        if let Self::Tcp { segment, .. } = self { Some(*segment) } else { None }
     }
 
     /// What the packet asks of its destination.
@@ -101,5 +101,8 @@ impl Ports {
     }
 }
 
-/// Where the flags are in a TCP header.
-const FLAGS_AT: usize = 13;
+fn read_segment(bytes: &[u8]) -> Option<Segment> {
+    let &[_, _, _, _, s0, s1, s2, s3, a0, a1, a2, a3, _, flags] = bytes.first_chunk()?;
+    let [sequence, acknowledgment] = [[s0, s1, s2, s3], [a0, a1, a2, a3]].map(u32::from_be_bytes);
+    Some(Segment { sequence, acknowledgment, flags: Flags::new(flags) })
+}

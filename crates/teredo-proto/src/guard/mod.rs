@@ -33,7 +33,7 @@ use teredo_wire::ipv6::Ipv6;
 use crate::guard::content::Content;
 use crate::guard::flows::{Flow, FlowId, FlowTable, Stage};
 use crate::guard::fragments::{Train, Trains};
-use crate::guard::tcp::Flags;
+use crate::guard::tcp::Segment;
 use crate::inspect::{Upper, upper_layer};
 use crate::policy::{Asked, Policy};
 use crate::random::Seed;
@@ -54,8 +54,8 @@ pub(crate) struct Guard {
 #[must_use]
 pub(crate) struct Pass {
     flow: Option<FlowId>,
-    /// Of a TCP segment.
-    flags: Option<Flags>,
+    /// If this is one of TCP.
+    segment: Option<Segment>,
     /// Of a first fragment.
     train: Option<Train>,
     /// Of an ICMPv6 error: whom the packet of ours was for that it is about.
@@ -94,10 +94,10 @@ impl Guard {
             }
             None => return Ok(()),
         };
-        let stage = match content.flags() {
-            Some(flags) => {
+        let stage = match content.segment() {
+            Some(segment) => {
                 let connection = self.flows.connection_mut(id);
-                connection.note_sent(flags);
+                connection.note_sent(segment);
                 tcp_stage(connection.is_established())
             }
             None => self.flows.stage(id),
@@ -125,9 +125,9 @@ impl Guard {
         if let Some(flow) = received_flow(packet, upper, &content)
             && let Some(id) = self.flows.find(now, &flow)
         {
-            let flags = content.flags();
-            if flags.is_none_or(|flags| self.flows.connection(id).takes(flags)) {
-                return Ok(Pass { flow: Some(id), flags, ..pass });
+            let segment = content.segment();
+            if segment.is_none_or(|segment| self.flows.connection(id).takes(segment.flags)) {
+                return Ok(Pass { flow: Some(id), segment, ..pass });
             }
         }
         if self.policy.allows(content.asks(upper.protocol), packet.source()) {
@@ -146,14 +146,19 @@ impl Guard {
             self.trains.note_first(now, train);
         }
         let Some(id) = pass.flow else { return };
-        let stage = match pass.flags {
-            Some(flags) => {
+        let stage = match pass.segment {
+            Some(segment) => {
                 let connection = self.flows.connection_mut(id);
-                connection.note_received(flags);
+                connection.note_received(segment);
                 tcp_stage(connection.is_established())
             }
             None => Stage::Answered,
         };
+        // What opens or is over only our side keeps: else who was asked once could wait until
+        // another program listens at that port, and open a connection to it.
+        if stage == Stage::Tentative && self.flows.stage(id) == Stage::Tentative {
+            return;
+        }
         self.flows.note_use(now, id, stage);
     }
 
@@ -176,8 +181,8 @@ impl Guard {
     /// policy; of others that the policy lets be answered anyway, it cannot be told that they are
     /// no answers themselves.
     fn opens(&self, flow: &Flow, content: &Content<'_>) -> bool {
-        match content.flags() {
-            Some(flags) => flags.opens(),
+        match content.segment() {
+            Some(segment) => segment.flags.opens(),
             None => !self.policy.allows(content.answer_asks(flow.protocol), flow.remote),
         }
     }

@@ -1,17 +1,27 @@
 //! As much of a TCP connection as says how long it is worth remembering.
 //!
 //! Sequence numbers are the stack's to check: it knows the windows, and what it finds outside them
-//! it drops. Here it matters only that nobody else opens a connection.
+//! it drops. Here it matters only that nobody else opens a connection, or has one forgotten.
 
 /// How far a connection is that our side opened.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Connection {
     /// Our stack has taken the other side's answer to its SYN.
     is_open: bool,
+    /// The number of the next byte from there, as our stack has said last.
+    awaited: u32,
     has_sent_fin: bool,
     has_received_fin: bool,
     /// Somebody reset it, and our stack has said nothing since.
     is_reset: bool,
+}
+
+/// What matters here of a segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub(super) sequence: u32,
+    pub(super) acknowledgment: u32,
+    pub(super) flags: Flags,
 }
 
 /// The flags of a segment that matter here.
@@ -20,7 +30,11 @@ pub(super) struct Flags(u8);
 
 impl Connection {
     /// Notes a segment of our stack.
-    pub(super) fn note_sent(&mut self, flags: Flags) {
+    pub(super) fn note_sent(&mut self, segment: Segment) {
+        let flags = segment.flags;
+        if flags.has(ACK) {
+            self.awaited = segment.acknowledgment;
+        }
         if flags.opens() {
             *self = Self::default();
         } else if flags.has(RST) {
@@ -34,8 +48,11 @@ impl Connection {
     }
 
     /// Notes a segment for our stack that was let in.
-    pub(super) fn note_received(&mut self, flags: Flags) {
-        self.is_reset |= flags.has(RST);
+    pub(super) fn note_received(&mut self, segment: Segment) {
+        let Segment { sequence, flags, .. } = segment;
+        // Our stack says nothing to a reset that it does not believe, so that one would stay noted.
+        let is_awaited = sequence.wrapping_sub(self.awaited) < RESET_WINDOW;
+        self.is_reset |= flags.has(RST) && (is_awaited || !self.is_open);
         self.has_received_fin |= flags.has(FIN);
     }
 
@@ -66,6 +83,11 @@ impl Flags {
     }
 }
 
+/// How far a reset may be ahead of what our stack has said: more than it takes without a word, and
+/// so little that guessing takes 32,768 attempts for each port that the connection may have. A
+/// stack wants the exact number (RFC 5961 section 3.2).
+const RESET_WINDOW: u32 = 1 << 17;
+
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
@@ -89,11 +111,12 @@ mod tests {
                         _ => panic!("{letter}"),
                     }
             }));
+            let passed = Segment { flags, ..Segment::default() };
             if segment.starts_with('>') {
-                connection.note_sent(flags);
+                connection.note_sent(passed);
             } else {
                 assert!(connection.takes(flags), "{segment} of {segments}");
-                connection.note_received(flags);
+                connection.note_received(passed);
             }
         }
         connection

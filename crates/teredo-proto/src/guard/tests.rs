@@ -6,6 +6,7 @@ use teredo_wire::ipv6::{Header, next_header};
 
 use super::*;
 use crate::guard::flows::{ANSWERED_MIN, ESTABLISHED_IDLE_MAX, IDLE_MAX, RECENCY_GRAIN, TableFull};
+use crate::guard::tcp::Flags;
 
 const SEED: Seed = [7; 32];
 const OWN: Ipv6Addr = Ipv6Addr::new(0x2001, 0, 0xcb00, 0x710a, 0, 1, 2, 3);
@@ -39,9 +40,13 @@ fn udp_bytes(ports: [u16; 2]) -> Vec<u8> {
 }
 
 fn tcp_bytes(ports: [u16; 2], flags: u8) -> Vec<u8> {
-    let mut rest = [0; 16];
-    rest[9] = flags;
-    with_ports(ports, &rest)
+    numbered_tcp_bytes(ports, [0, 0], flags)
+}
+
+/// With a sequence number, and the one that is expected next.
+fn numbered_tcp_bytes(ports: [u16; 2], numbers: [u32; 2], flags: u8) -> Vec<u8> {
+    let numbers = numbers.map(u32::to_be_bytes).concat();
+    with_ports(ports, &[&numbers[..], &[0x50, flags, 0, 0, 0, 0, 0, 0]].concat())
 }
 
 fn echo_bytes(kind: u8, identifier: u16) -> Vec<u8> {
@@ -219,6 +224,39 @@ fn flows_are_forgotten_when_idle() {
     assert_eq!(bench.receive_tcp(ACK), REFUSED, "reset");
 }
 
+//= API-77: whoever forges a reset without the numbers of a connection does not have it forgotten
+#[test]
+fn a_reset_with_other_numbers_leaves_a_connection_its_time() {
+    let reset = |number| numbered_tcp_bytes([80, 5000], [number, 0], RST);
+    for (number, is_kept) in [(7_000, false), (7_001, false), (6_999, true), (900_000, true)] {
+        let mut bench = Bench::new("");
+        bench.connect();
+        bench.send(REMOTE, 6, &numbered_tcp_bytes([5000, 80], [1, 7_000], ACK));
+        assert_eq!(bench.receive(REMOTE, 6, &reset(number)), Ok(()), "the stack is to judge");
+        bench.wait(IDLE_MAX + 2 * RECENCY_GRAIN);
+        assert_eq!(bench.receive_tcp(ACK).is_ok(), is_kept, "{number}");
+    }
+}
+
+//= API-77: who was asked once cannot keep the way to a port open until somebody listens there
+#[test]
+fn only_our_side_keeps_a_connection_that_is_not_established() {
+    for (established, flags) in [(false, SYN), (false, SYN | ACK), (true, ACK), (true, RST)] {
+        let mut bench = Bench::new("");
+        bench.send_tcp(SYN);
+        if established {
+            bench.connect();
+            bench.send_tcp(RST);
+        }
+        for _ in 0..2 {
+            bench.wait(IDLE_MAX / 2);
+            assert_eq!(bench.receive_tcp(flags), Ok(()));
+        }
+        bench.wait(2 * RECENCY_GRAIN);
+        assert_eq!(bench.receive_tcp(flags), REFUSED, "{flags}");
+    }
+}
+
 //= API-77: errors come in with a packet of a flow in them, from whomever
 #[test]
 fn errors_about_our_packets_come_in() {
@@ -301,6 +339,12 @@ fn later_fragments_follow_the_first() {
     // A packet in one part is no fragment.
     assert_eq!(bench.receive(REMOTE, 44, &fragment(17, 0, 4, &udp_bytes([53, 5000]))), Ok(()));
     assert_eq!(bench.receive(REMOTE, 44, &later(4)), NO_FIRST);
+    // Nor is a packet a part of two (RFC 8200 section 4.1).
+    for place in [0, 1] {
+        let nested = fragment(44, place, 5, &fragment(17, 1, 6, &udp_bytes([53, 5000])));
+        assert_eq!(bench.receive(REMOTE, 44, &nested), Err(DropReason::ExtensionHeaders));
+        assert_eq!(bench.receive(REMOTE, 44, &later(6)), NO_FIRST);
+    }
     // Nor is our own later fragment a packet that opens anything.
     bench.send(REMOTE, 44, &fragment(17, 8, 9, &udp_bytes([6000, 53])));
     assert_eq!(bench.receive_udp(REMOTE, [53, 6000]), REFUSED);
@@ -452,7 +496,7 @@ fn expired_flows_are_swept_up_as_others_are_opened() {
     assert_eq!(table.len(), 1_000);
     // One that expired and was not swept up yet begins anew.
     let id = table.open(at(0), flow(9_999)).unwrap();
-    table.connection_mut(id).note_sent(Flags::new(ACK));
+    table.connection_mut(id).note_sent(Segment { flags: Flags::new(ACK), ..Segment::default() });
     table.note_use(at(0), id, Stage::Established);
     let again = table.open(at(20_000), flow(9_999)).unwrap();
     assert!(!table.connection(again).is_established());

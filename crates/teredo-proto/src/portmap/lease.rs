@@ -206,8 +206,8 @@ fn renewal(now: Instant, expires: Instant, random: &mut Random) -> Instant {
 /// No two requests for a renewal are closer (RFC 6887 section 11.2.1).
 const RENEWAL_GAP_MIN: Duration = Duration::from_secs(4);
 
-/// What a gateway grants for longer is renewed as if it were a day: a mapping that nobody renews for
-/// days may be gone without anyone knowing (RFC 6887 section 15.1).
+/// What a gateway grants for longer is renewed as if it were a day: a mapping that nobody renews
+/// for days may be gone without anyone knowing.
 const LIFETIME_MAX: Duration = Duration::from_secs(86_400);
 
 /// The pause after a refusal: the one that the gateway names, but at least this long, doubling with

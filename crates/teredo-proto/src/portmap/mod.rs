@@ -401,7 +401,8 @@ impl PortMapper {
         }
     }
 
-    /// Nobody has answered: another protocol, or a long pause. Returns how many leases to step over.
+    /// Nobody has answered: another protocol, or a long pause. Returns how many leases to step
+    /// over.
     fn give_up(&mut self, now: Instant, index: usize) -> usize {
         let target = self.leases[index].target;
         if target.remote.is_some() {

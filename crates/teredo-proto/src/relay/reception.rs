@@ -27,12 +27,14 @@ impl Relay {
         datagram.trailers().map_err(|_| DropReason::RefusedTrailer)?;
         let packet = &datagram.ipv6;
         let (id, evidence) = self.identify(now, from, packet)?;
-        self.trust(now, id, from, evidence);
         if packet.is_bubble() {
+            self.trust(now, id, from, evidence);
             self.counters.bubbles_received += 1;
             return Ok(Inbound::Consumed);
         }
+        // What is refused has no effect at all: no trust either, and no entry is kept by it.
         let pass = self.check_delivery(now, packet)?;
+        self.trust(now, id, from, evidence);
         self.guard.note_received(now, pass);
         self.counters.delivered += 1;
         Ok(Inbound::Deliver(datagram.packet_range()))

@@ -68,6 +68,20 @@ fn an_hour_without_need_ends_service() {
 }
 
 #[test]
+fn the_hour_begins_when_the_address_is_there() {
+    let mut config = config();
+    config.dormant_after = Some(HOUR);
+    let mut bench = Bench::started(config);
+    bench.wait(2 * HOUR);
+    while bench.client.state() != State::Probe {
+        bench.wait(Duration::from_secs(1));
+    }
+    bench.answer(server(), mapped());
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(bench.client.state(), State::Qualified);
+}
+
+#[test]
 fn traffic_either_way_and_whoever_says_so_keep_it_awake() {
     let needs: [fn(&mut Bench); 3] = [
         |bench| {

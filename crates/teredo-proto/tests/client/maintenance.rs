@@ -293,6 +293,21 @@ fn new_server_addresses_qualify_anew() {
     assert!(bench.take()[0].is_to(endpoint("203.0.113.77:3544")));
 }
 
+//= C-MAINT-12: a name that stands for a forbidden address for a while does not stop the client
+#[test]
+fn a_forbidden_server_address_is_not_taken() {
+    let mut bench = Bench::started(config());
+    bench.wait_s(12.0);
+    assert!(bench.events().contains(&Event::ServerLost));
+    let portal = "192.168.1.1".parse().unwrap();
+    bench.client.set_server(bench.now, portal, None);
+    bench.take();
+    bench.wait_s(60.0);
+    assert!(bench.take().iter().any(|sent| sent.is_to(server())), "it goes on with the old one");
+    assert!(!bench.client.set_server(bench.now, portal, None), "and says so");
+    assert!(bench.client.set_server(bench.now, SERVER, None));
+}
+
 //= SEC-09: time that jumps far ahead leads to one repetition, not to a burst
 #[test]
 fn a_jump_of_time_leads_to_one_solicitation() {

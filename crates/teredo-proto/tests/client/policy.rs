@@ -50,7 +50,7 @@ fn unsolicited(source: Ipv6Addr, own: Ipv6Addr) -> [Vec<u8>; 4] {
     ]
 }
 
-//= API-77, SEC-11: from proven peers, from strangers with a proven source, from native strangers
+//= API-77, SEC-11, T-17: from proven peers, from proven strangers, from native strangers
 //= SEC-05: and a refusal answers nothing and remembers nothing
 #[test]
 fn a_default_client_delivers_nothing_unsolicited() {

@@ -28,10 +28,23 @@ fn a_client_is_configured_with_servers_and_a_port() {
 fn a_server_that_is_not_global_is_refused() {
     for address in [Ipv4Addr::new(192, 168, 1, 1), Ipv4Addr::UNSPECIFIED, Ipv4Addr::LOCALHOST] {
         let mut bench = Bench::started(Config { server: address, ..config() });
+        bench.wait(Duration::from_secs(3_600));
         assert_eq!(bench.client.state(), State::Offline(OfflineReason::ForbiddenServer));
         assert_eq!(bench.take(), []);
-        assert_eq!(bench.client.poll_timeout(), None);
     }
+}
+
+//= C-CFG-01: one that this host's addresses forbid is asked once they do not
+#[test]
+fn a_server_that_is_forbidden_for_a_while_is_asked_afterwards() {
+    let mut config = Config { server: SECONDARY, ..config() };
+    // The broadcast address of a subnet that the host is in for now.
+    config.filter.subnets = vec!["203.0.113.8/30".parse().unwrap()];
+    let mut bench = Bench::started(config);
+    assert_eq!(bench.client.state(), State::Offline(OfflineReason::ForbiddenServer));
+    bench.client.set_filter(crate::harness::config().filter);
+    bench.wait(Duration::from_secs(60));
+    assert!(bench.take().iter().any(|sent| sent.is_to(secondary())));
 }
 
 //= C-QUAL-01, C-QUAL-02, C-QUAL-03: one solicitation to primary:3544, cone bit 0, to all routers

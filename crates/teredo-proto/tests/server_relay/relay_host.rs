@@ -73,6 +73,9 @@ fn it_refuses_what_its_host_did_not_ask_for() {
     let reply = echo_reply(NATIVE, client(), &[1; 16]);
     assert_eq!(relay.handle_packet(ms(0), &reply), Outbound::Queued);
     drain(&mut relay);
+    // Also it proves nothing.
+    let (refused, sent) = exchange(&mut relay, ms(1), CLIENT_AT, &syn);
+    assert_eq!((refused, sent), (Inbound::Dropped(DropReason::Unsolicited), vec![]));
     let (_, flushed) = exchange(&mut relay, ms(1), CLIENT_AT, &bubble(client(), LINK_LOCAL));
     assert_eq!(flushed, [datagram(CLIENT_AT, reply)]);
     for unsolicited in [&syn, &udp(client(), NATIVE, &[0; 9]), &echo(client(), NATIVE, &[1; 16])] {

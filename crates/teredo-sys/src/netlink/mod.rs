@@ -1,4 +1,5 @@
-//! Interfaces, addresses and routes, by rtnetlink; and word of changes to the packet filter.
+//! Interfaces, addresses and routes, by rtnetlink; word of changes to the packet filter; and which
+//! sockets listen.
 //!
 //! Everything is synchronous: a call returns when the kernel has acknowledged it, and its error
 //! names what was asked. [`Monitor`] and [`RulesetMonitor`] tell when something has changed. A
@@ -23,6 +24,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 pub use self::address::{AddressEntry, AddressOrigin, AddressScope, InterfaceAddress, Lifetime};
 pub use self::link::{LinkCounters, LinkEntry, LinkState};
+pub use self::listeners::{Listener, Listeners, Transport};
 pub use self::monitor::Monitor;
 pub use self::route::{InstalledRoute, ROUTE_PROTOCOL, Route};
 pub use self::ruleset::RulesetMonitor;
@@ -31,6 +33,7 @@ use crate::error::Context;
 
 mod address;
 mod link;
+mod listeners;
 mod monitor;
 mod route;
 mod ruleset;

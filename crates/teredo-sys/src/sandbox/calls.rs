@@ -46,8 +46,8 @@ fn allowed(needs: &Needs) -> Result<BpfProgram, BackendError> {
     let calls = [THREADS, MEMORY, TIME, FILES, WAITING, SOCKETS, OLD];
     let mut rules: Rules = calls.concat().into_iter().map(|call| (call, Vec::new())).collect();
 
-    let domains = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
-    rules.insert(libc::SYS_socket, any_of(0, &domains.map(i32::cast_unsigned))?);
+    rules.insert(libc::SYS_socket, sockets()?);
+    rules.insert(libc::SYS_setsockopt, options()?);
     rules.insert(libc::SYS_socketpair, any_of(0, &[libc::AF_UNIX.cast_unsigned()])?);
     let mut requests = vec![libc::FIONBIO, libc::TCGETS, libc::SIOCGIFINDEX];
     if needs.devices {
@@ -69,6 +69,28 @@ fn allowed(needs: &Needs) -> Result<BpfProgram, BackendError> {
         }
     }
     program(rules, SeccompAction::Errno(libc::ENOSYS.cast_unsigned()), SeccompAction::Allow)
+}
+
+/// Sockets of these domains; of netlink, those that tell of interfaces, addresses, routes and
+/// sockets. With `CAP_NET_ADMIN` others would open the packet filter.
+fn sockets() -> Result<Vec<SeccompRule>, BackendError> {
+    let domains = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
+    let mut rules = any_of(0, &domains.map(i32::cast_unsigned))?;
+    for protocol in [libc::NETLINK_ROUTE, libc::NETLINK_SOCK_DIAG] {
+        rules.push(SeccompRule::new(vec![
+            condition(0, SeccompCmpOp::Eq, libc::AF_NETLINK.cast_unsigned())?,
+            condition(2, SeccompCmpOp::Eq, protocol.cast_unsigned())?,
+        ])?);
+    }
+    Ok(rules)
+}
+
+/// Socket options but those by which iptables and its kin are changed: of IP, with high numbers.
+fn options() -> Result<Vec<SeccompRule>, BackendError> {
+    let levels = [libc::SOL_IP, libc::SOL_IPV6].map(i32::cast_unsigned);
+    let not_ip = levels.map(|level| condition(1, SeccompCmpOp::Ne, level));
+    let not_ip = not_ip.into_iter().collect::<Result<_, _>>()?;
+    Ok(vec![SeccompRule::new(not_ip)?, rule(2, SeccompCmpOp::Lt, FILTER_OPTIONS)?])
 }
 
 /// For each system call the conditions of which one has to hold, if there are any.
@@ -93,10 +115,20 @@ fn masked(argument: u8, mask: u32, bits: u32) -> Result<Vec<SeccompRule>, Backen
 }
 
 fn rule(argument: u8, compare: SeccompCmpOp, value: u32) -> Result<SeccompRule, BackendError> {
-    let condition =
-        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compare, value.into())?;
-    SeccompRule::new(vec![condition])
+    SeccompRule::new(vec![condition(argument, compare, value)?])
 }
+
+fn condition(
+    argument: u8,
+    compare: SeccompCmpOp,
+    value: u32,
+) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compare, value.into())
+}
+
+/// Where the numbers of socket options of the packet filter begin (`XT_BASE_CTL` of the kernel's
+/// `linux/netfilter/x_tables.h`; those of ARP, bridges and IPVS are higher).
+const FILTER_OPTIONS: u32 = 64;
 
 /// Of the kernel's `linux/prctl.h`: what it told the process at its start, such as where the clock
 /// is that needs no system call.
@@ -224,7 +256,6 @@ const SOCKETS: &[c_long] = &[
     libc::SYS_sendmmsg,
     libc::SYS_sendmsg,
     libc::SYS_sendto,
-    libc::SYS_setsockopt,
     libc::SYS_shutdown,
 ];
 

@@ -1,8 +1,8 @@
 //! Which files a process may use.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, Ruleset,
@@ -53,6 +53,7 @@ fn apply(needs: &Needs) -> Result<(LandlockStatus, RulesetStatus), RulesetError>
     allow(&mut rules, &["/proc"], read)?;
     if needs.names {
         allow(&mut rules, &NAMES, read)?;
+        allow(&mut rules, directory_behind(Path::new(RESOLVERS)).as_slice(), read)?;
     }
     if needs.devices {
         let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
@@ -74,6 +75,12 @@ fn allow(
     rules.add_rules(path_beneath_rules(paths, access)).map(|_| ())
 }
 
+/// The directory of the file that a link leads to; none if that were all there is.
+fn directory_behind(link: &Path) -> Option<PathBuf> {
+    let file = fs::canonicalize(link).ok()?;
+    file.parent().filter(|directory| directory.parent().is_some()).map(Path::to_owned)
+}
+
 /// Whether a file can be opened that nobody needs.
 fn is_open() -> bool {
     match File::open("/") {
@@ -88,8 +95,9 @@ fn all_readable(needs: &Needs) -> bool {
 
 /// Where the C library and its modules look to resolve a name. Directories, because what is in them
 /// gets replaced as a network comes or goes.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "/etc",
+    "/usr/etc",
     "/lib",
     "/lib64",
     "/usr/lib",
@@ -100,6 +108,31 @@ const NAMES: [&str; 9] = [
     "/run/systemd/resolve",
 ];
 
+/// Which name servers there are. Often a link to where a network manager writes it anew, which each
+/// of them has somewhere else.
+const RESOLVERS: &str = "/etc/resolv.conf";
+
 /// What a new interface finds set. Other settings of the kernel stay out of reach: user 0 could
 /// bring a program of its own into the kernel's hands by them.
 const SETTINGS: &str = "/proc/sys/net/ipv6/conf";
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_a_link_leads_to_is_replaced_in_its_own_directory() {
+        let place = std::env::temp_dir().join(format!("teredo-behind-{}", std::process::id()));
+        let (written, link) = (place.join("run/manager"), place.join("resolv.conf"));
+        fs::create_dir_all(&written).unwrap();
+        symlink("run/manager/resolv.conf", &link).unwrap();
+        assert_eq!(directory_behind(&link), None, "it leads nowhere");
+        fs::write(written.join("resolv.conf"), "").unwrap();
+        assert_eq!(directory_behind(&link), Some(fs::canonicalize(&written).unwrap()));
+        // Not all there is.
+        assert_eq!(directory_behind(Path::new("/etc")), None);
+        fs::remove_dir_all(&place).unwrap();
+    }
+}

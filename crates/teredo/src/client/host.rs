@@ -1,12 +1,12 @@
 //! What surrounds a client: its interface, the network below it, the name of its server.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use teredo_control as control;
-use teredo_control::server::Command;
+use teredo_control::server::{Command, SetError};
+use teredo_control::{self as control, RuleChange};
 use teredo_engine::interface::Tunnel;
 use teredo_engine::linux::DiscoveryGroup;
 use teredo_engine::network::{Addresses, ipv4_source_towards, native_ipv6_source};
@@ -21,6 +21,7 @@ use super::mapping::Mapping;
 use super::publication::publication;
 use super::snapshot::Snapshot;
 use super::{Args, Obstacle, Source, managed};
+use crate::allow::{Gate, Look};
 use crate::exit::Exit;
 use crate::host::{MONITOR, Repair, SIGNALS, Watch, Watching};
 use crate::publisher::Publisher;
@@ -36,6 +37,8 @@ pub(super) struct ClientHost<'a> {
     source: &'a mut dyn Source,
     watch: &'a mut Watch,
     tunnel: Tunnel,
+    /// What may come in.
+    gate: Gate,
     server: Ipv4Addr,
     /// Unless the server is given by its address.
     resolver: Option<Resolver>,
@@ -47,6 +50,8 @@ pub(super) struct ClientHost<'a> {
     network: Network,
     /// What kind of network it is.
     kind: control::Network,
+    /// What the host has better than Teredo: then the client is stopped.
+    native: Option<Ipv6Addr>,
     told: Option<Snapshot>,
     give_up_at: Option<Instant>,
     has_qualified: bool,
@@ -55,7 +60,7 @@ pub(super) struct ClientHost<'a> {
 }
 
 /// What a client's surroundings are made of.
-type Parts<'a> = (Report, &'a Publisher, &'a mut dyn Source, &'a mut Watch, Tunnel);
+type Parts<'a> = (Report, &'a Publisher, &'a mut dyn Source, &'a mut Watch, Tunnel, Gate);
 
 /// What of the network matters to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +83,7 @@ impl<'a> ClientHost<'a> {
     /// Surrounds a client that starts `now` with local UDP port `port`.
     pub(super) fn new(
         args: Args,
-        (report, publisher, source, watch, tunnel): Parts<'a>,
+        (report, publisher, source, watch, tunnel, gate): Parts<'a>,
         (server, port): (Ipv4Addr, u16),
         network: Network,
         now: Instant,
@@ -89,6 +94,7 @@ impl<'a> ClientHost<'a> {
         if network.local_address.is_none() {
             report.say(&format!("no route to server {server} yet; waiting for the network"));
         }
+        publisher.publish_rules(gate.listing());
         let give_up_at = args.timeout.map(|timeout_s| now + Duration::from_secs(timeout_s));
         Ok(Self {
             kind: managed::network(&args),
@@ -99,12 +105,14 @@ impl<'a> ClientHost<'a> {
             source,
             watch,
             tunnel,
+            gate,
             server,
             resolver,
             port,
             mapping: Mapping::new(port, report)?,
             group: None,
             network,
+            native: None,
             told: None,
             give_up_at,
             has_qualified: false,
@@ -131,7 +139,15 @@ impl<'a> ClientHost<'a> {
         let local = local.map(|address| SocketAddrV4::new(address, self.port));
         let interface = (self.tunnel.name(), self.tunnel.index());
         let known = publication(&self.args, client, self.port, local, self.kind, interface);
-        self.publisher.publish(known);
+        let reason = self.reason(client).map(str::to_owned);
+        self.publisher.publish(control::Snapshot { reason, ..known });
+    }
+
+    /// Why the client is off-line, if it is: it does not know itself why it was stopped.
+    fn reason(&self, client: &Client) -> Option<&'static str> {
+        let reason = client.state().offline_reason()?;
+        let native = self.native.filter(|_| reason == OfflineReason::Stopped);
+        Some(native.map_or(reason.name(), |address| Obstacle::NativeIpv6(address).reason()))
     }
 
     /// Tells the client's state, if it is another one than told last.
@@ -141,7 +157,8 @@ impl<'a> ClientHost<'a> {
             return;
         }
         let elapsed_ms = self.report.elapsed_ms();
-        self.report.fact(&snapshot.fact(self.port, self.tunnel.name(), elapsed_ms));
+        let reason = self.reason(client);
+        self.report.fact(&snapshot.fact(reason, self.port, self.tunnel.name(), elapsed_ms));
         let took_ms = Some(elapsed_ms).filter(|_| !self.has_qualified);
         let words = snapshot.words(self.told.as_ref(), self.args.server_name(), took_ms);
         if let Some(words) = words {
@@ -163,6 +180,8 @@ impl<'a> ClientHost<'a> {
         if network.local_address != self.network.local_address && network.local_address.is_some() {
             self.report.say("the network has changed");
             client.network_changed(now, network.local_address);
+            // What tells whether it is a managed one is often written after the address is there.
+            self.watch.look_again(now + RESOLVER_SETTLES);
         }
         let is_changed = network != self.network;
         self.network = network;
@@ -186,10 +205,10 @@ impl<'a> ClientHost<'a> {
     }
 
     /// Teredo is the last resort (RFC 4380 section 5.5).
-    fn rest_or_serve(&self, now: Instant, client: &mut Client) {
-        let native = native_ipv6_source().filter(|_| !self.args.despite_native_ipv6);
+    fn rest_or_serve(&mut self, now: Instant, client: &mut Client) {
+        self.native = native_ipv6_source().filter(|_| !self.args.despite_native_ipv6);
         let is_stopped = client.state() == State::Offline(OfflineReason::Stopped);
-        match native {
+        match self.native {
             Some(address) if !is_stopped => {
                 self.report.say(&format!(
                     "this host now has IPv6 without Teredo ({address}); resting until that ends"
@@ -220,9 +239,49 @@ impl<'a> ClientHost<'a> {
                     }
                     Err(error) => responder.answer(Err(error)),
                 },
+                Command::Rules(change, responder) => {
+                    responder.answer_kept(self.change_rules(now, client, &change));
+                }
             }
         }
         Ok(Flow::Continue)
+    }
+
+    /// Changes what may come in, and says whether that is kept.
+    fn change_rules(
+        &mut self,
+        now: Instant,
+        client: &mut Client,
+        change: &RuleChange,
+    ) -> Result<bool, SetError> {
+        let rules = self.gate.rules().changed(change)?;
+        let is_kept = self.source.keep(&rules)?;
+        self.args.allow_added.clone_from(&rules.added);
+        self.open(now, client);
+        Ok(is_kept)
+    }
+
+    /// Lets in what the options say now.
+    fn open(&mut self, now: Instant, client: &mut Client) {
+        self.gate.set(now, self.args.rules(), self.args.dormant_after());
+        let look = self.gate.look(now, self.tunnel.index());
+        self.follow(now, client, Look { has_changed: true, ..look });
+    }
+
+    /// Follows the sockets that rules stand for. Who serves others needs an address.
+    fn look_at_sockets(&mut self, now: Instant, client: &mut Client) {
+        let look = self.gate.look(now, self.tunnel.index());
+        self.follow(now, client, look);
+    }
+
+    fn follow(&self, now: Instant, client: &mut Client, look: Look) {
+        if look.has_changed {
+            client.set_policy(self.gate.policy());
+            self.publisher.publish_rules(self.gate.listing());
+        }
+        if look.is_served {
+            client.need(now);
+        }
     }
 
     fn obey(&mut self, now: Instant, client: &mut Client, signal: Signal) -> io::Result<Flow> {
@@ -249,7 +308,7 @@ impl<'a> ClientHost<'a> {
         self.args = args;
         client.set_refresh_interval(Duration::from_secs(self.args.refresh_interval.into()));
         client.set_dormant_after(now, self.args.dormant_after());
-        client.set_policy(self.args.policy());
+        self.open(now, client);
         self.mapping.follow(now, &self.args, client);
         self.publish(client);
         Flow::Continue
@@ -266,11 +325,15 @@ impl<'a> ClientHost<'a> {
     fn take_resolved(&mut self, now: Instant, client: &mut Client) {
         let Some(server) = self.resolver.as_mut().and_then(Resolver::answer) else { return };
         let Ok(secondary) = self.args.secondary.beside(server) else { return };
-        if server != self.server {
-            self.report.say(&format!("{} is {server} now", self.args.server_name()));
+        let name = self.args.server_name();
+        if !client.set_server(now, server, secondary) {
+            let words =
+                format!("{name} is {server} now, no public address; keeping {}", self.server);
+            self.report.say(&words);
+        } else if server != self.server {
+            self.report.say(&format!("{name} is {server} now"));
             self.server = server;
         }
-        client.set_server(now, server, secondary);
     }
 }
 
@@ -349,6 +412,7 @@ impl Host<Client> for ClientHost<'_> {
                 return Ok(self.start_again(client, self.args.clone()));
             }
         }
+        self.look_at_sockets(now, client);
         self.mapping.advance(now, client);
         if self.give_up_at.is_none_or(|at| at > now) {
             return Ok(Flow::Continue);
@@ -367,7 +431,11 @@ impl Host<Client> for ClientHost<'_> {
     }
 
     fn poll_deadline(&self) -> Option<Instant> {
-        let own = [self.watch.deadline(), self.give_up_at, self.mapping.deadline()];
-        own.into_iter().flatten().min()
+        let deadlines =
+            [self.watch.deadline(), self.gate.deadline(), self.give_up_at, self.mapping.deadline()];
+        deadlines.into_iter().flatten().min()
     }
 }
+
+/// How long a DHCP client takes from the address to the resolver's file, with time to spare.
+const RESOLVER_SETTLES: Duration = Duration::from_secs(10);

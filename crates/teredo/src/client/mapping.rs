@@ -106,9 +106,9 @@ impl AsFd for Mapping {
 }
 
 impl Args {
-    /// Whether the gateway is to be asked for a port. It is by default, because RFC 6081 wants it so
-    /// (section 5.3: SHOULD) and because only the NAT's filter is opened, for one port behind which
-    /// the client believes nobody without proof. The type `natawareclient` insists.
+    /// Whether the gateway is to be asked for a port. It is by default, because RFC 6081 wants it
+    /// so (section 5.3: SHOULD) and because only the NAT's filter is opened, for one port behind
+    /// which the client believes nobody without proof. The type `natawareclient` insists.
     pub(super) fn maps_port(&self) -> bool {
         self.kind.0 == Type::NatAwareClient || !self.no_port_mapping
     }

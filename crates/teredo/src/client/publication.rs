@@ -21,8 +21,8 @@ pub(crate) fn settings(args: &Args) -> control::Snapshot {
     }
 }
 
-/// The client now. `local` is its socket, if the network, which is of this kind, has an address for
-/// it; the interface goes by name and index.
+/// The client now, but for why it is off-line. `local` is its socket, if the network, which is of
+/// this kind, has an address for it; the interface goes by name and index.
 pub(super) fn publication(
     args: &Args,
     client: &Client,
@@ -34,7 +34,6 @@ pub(super) fn publication(
     let state = client.state();
     let known = control::Snapshot {
         state: published_state(state),
-        reason: state.offline_reason().map(|reason| reason.name().to_owned()),
         interface_name: Some(interface.to_owned()),
         interface_index: NonZeroU32::new(index),
         ..settings(args)

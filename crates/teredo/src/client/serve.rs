@@ -10,10 +10,12 @@ use teredo_engine::io::{Clock, DatagramSocket};
 use teredo_engine::linux::{BootClock, DiscoveryGroup, HostDevice, UdpPort, seed};
 use teredo_proto::Role;
 use teredo_proto::client::{Client, Config};
+use teredo_wire::ipv4::is_special_purpose;
 
 use super::host::{ClientHost, Network};
 use super::publication::settings;
 use super::{Args, Source};
+use crate::allow::Gate;
 use crate::exit::Exit;
 use crate::host::{self as shared, Watch};
 use crate::publisher::Publisher;
@@ -77,9 +79,10 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     let network = Network::read(server)?;
     let filter = network.addresses.ipv4_filter(&args.common.allow_ipv4);
     if !filter.is_global(server) {
-        let words = format!(
-            "server address {server} is not a public one; if it is meant, --allow-ipv4 {server}"
-        );
+        let mut words = format!("server address {server} is not a public one");
+        if is_special_purpose(server) {
+            words.push_str(&format!("; if it is meant, --allow-ipv4 {server}"));
+        }
         return Err(Failure { reason: "forbidden-server", error: anyhow!(words) });
     }
     publisher.publish(settings(&args));
@@ -89,6 +92,8 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
 
     sandbox.tell(&report, "client");
 
+    let now = BootClock.now();
+    let gate = Gate::new(report, args.rules(), args.dormant_after(), now);
     let port = socket.local_addr().port();
     let mut config = Config::new(server, secondary, port);
     config.local_address = network.local_address;
@@ -97,17 +102,16 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     config.strict = args.strict;
     config.secret = secret;
     config.filter = filter;
-    config.policy = args.policy();
+    config.policy = gate.policy();
     let (group_port, group) = open_group(&args, &socket, report).unzip();
     config.local_discovery = group.is_some();
     config.peers_max = args.peers_max.map_or(config.peers_max, |most| most as usize);
 
     let mut client = Client::new(config, seed()?);
-    let now = BootClock.now();
     client.start(now);
     let engine = Engine::new(client, socket, None, HostDevice::Tun(tun));
     let mut engine = engine.with_discovery(group_port);
-    let parts = (report, publisher, source, watch, tunnel);
+    let parts = (report, publisher, source, watch, tunnel, gate);
     let mut host = ClientHost::new(args, parts, (server, port), network, now)?.with_group(group);
     shared::run(&mut engine, &mut host)?;
     let (exit, again) = host.end();

@@ -29,13 +29,19 @@ impl Snapshot {
         }
     }
 
-    /// As a line of JSON.
-    pub(super) fn fact<'a>(&self, port: u16, interface: &'a str, elapsed_ms: f64) -> Fact<'a> {
+    /// As a line of JSON. `reason` is why the client is off-line.
+    pub(super) fn fact<'a>(
+        &self,
+        reason: Option<&'static str>,
+        port: u16,
+        interface: &'a str,
+        elapsed_ms: f64,
+    ) -> Fact<'a> {
         Fact {
             event: "state",
             role: "client",
             state: self.state.name(),
-            reason: self.state.offline_reason().map(OfflineReason::name),
+            reason,
             nat: self.nat.name(),
             address: self.address,
             mapped: self.mapped,

@@ -4,6 +4,7 @@ use teredo_control::Settings;
 use teredo_control::server::SetError;
 
 use super::Args;
+use crate::allow::Rules;
 
 /// Where a client's options come from.
 pub(crate) trait Source {
@@ -12,6 +13,12 @@ pub(crate) trait Source {
     /// # Errors
     /// Why nothing has changed.
     fn set(&mut self, settings: &Settings) -> Result<Args, SetError>;
+
+    /// Keeps what was added to these rules, for good, if it can; says whether it does.
+    ///
+    /// # Errors
+    /// Why it cannot although it should.
+    fn keep(&mut self, rules: &Rules) -> Result<bool, SetError>;
 
     /// Reads everything again; `None` if there is nothing to read, so that a hangup means the end.
     fn reload(&mut self) -> Option<anyhow::Result<Args>>;
@@ -26,6 +33,11 @@ impl Source for CommandLine {
             "its command line decides; start it again with another one, or run teredo daemon"
                 .to_owned(),
         ))
+    }
+
+    /// Nothing would read it again.
+    fn keep(&mut self, _: &Rules) -> Result<bool, SetError> {
+        Ok(false)
     }
 
     fn reload(&mut self) -> Option<anyhow::Result<Args>> {

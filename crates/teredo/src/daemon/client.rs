@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use teredo_control::Snapshot;
-use teredo_control::server::Command;
+use teredo_control::server::{Command, SetError};
+use teredo_control::{RuleChange, Snapshot};
 use teredo_engine::io::Clock;
 use teredo_engine::linux::BootClock;
 use teredo_proto::Instant;
@@ -89,8 +89,14 @@ fn needs(configuration: &Configuration, args: &Args) -> Needs {
 impl Life<'_> {
     /// Runs the client if that is possible now.
     fn live(&mut self) -> anyhow::Result<Next> {
+        self.publisher.retry(&self.report, settings(&self.args));
+        self.publish_rules();
         if let Some(obstacle) = Obstacle::of(&self.args) {
             self.explain(obstacle.reason(), None, obstacle.words(&self.args));
+            if obstacle == Obstacle::ManagedNetwork {
+                // No change of the network comes with one of the resolver's file.
+                self.watch.look_again(BootClock.now() + RETRY_DELAY_MAX);
+            }
             return Ok(Next::Rest(None));
         }
         let name = self.args.server.clone().unwrap_or_default();
@@ -119,18 +125,27 @@ impl Life<'_> {
                 };
                 // A name may stand for something else by the next time.
                 self.finder = None;
-                match serve(start, self.args.clone()) {
-                    Ok(ended) => Ok(self.ended(ended)),
-                    Err(failure) => Ok(self.failed(&failure)),
+                let began = BootClock.now();
+                let result = serve(start, self.args.clone());
+                if result.is_ok() || BootClock.now().since(began) > RETRY_DELAY_MAX {
+                    // It has run: what went wrong before is over.
+                    self.retry_delay = RETRY_DELAY_MIN;
+                    self.said = None;
                 }
+                Ok(match result {
+                    Ok(ended) => self.ended(ended),
+                    Err(failure) => {
+                        // What it was told while it ran holds for the next one too.
+                        self.args = self.configuration.client()?;
+                        self.failed(&failure)
+                    }
+                })
             }
         }
     }
 
     fn ended(&mut self, ended: Ended) -> Next {
-        self.retry_delay = RETRY_DELAY_MIN;
         self.last_port = Some(ended.port);
-        self.said = None;
         match ended.again {
             Some(args) => {
                 self.args = args;
@@ -250,9 +265,25 @@ impl Life<'_> {
                     }
                     Err(error) => responder.answer(Err(error)),
                 },
+                Command::Rules(change, responder) => {
+                    responder.answer_kept(self.change_rules(&change));
+                }
             }
         }
         is_changed.then_some(true)
+    }
+
+    fn change_rules(&mut self, change: &RuleChange) -> Result<bool, SetError> {
+        let rules = self.args.rules().changed(change)?;
+        let is_kept = self.configuration.keep(&rules)?;
+        self.args.allow_added.clone_from(&rules.added);
+        self.publish_rules();
+        Ok(is_kept)
+    }
+
+    /// Tells what may come in when the client runs: now, no socket matters.
+    fn publish_rules(&self) {
+        self.publisher.publish_rules(self.args.rules().listing(|_| None));
     }
 }
 

@@ -14,6 +14,7 @@ use toml::{Table, Value};
 use super::layers::{Merged, Places, Setting};
 use super::roles::Role;
 use super::section::options;
+use crate::allow::{AllowRule, Rules};
 use crate::{client, relay, server};
 
 /// What the daemon is to do, and where that is written.
@@ -31,6 +32,11 @@ impl Configuration {
     pub(super) fn read(file: PathBuf, policies: Option<PathBuf>) -> anyhow::Result<Self> {
         let places = Places::of(file, policies);
         let merged = Merged::read(&places, None)?;
+        Self::checked(places, merged)
+    }
+
+    /// Checks what was read.
+    pub(super) fn checked(places: Places, merged: Merged) -> anyhow::Result<Self> {
         let configuration = Self { places, merged };
         configuration.check()?;
         Ok(configuration)
@@ -80,7 +86,10 @@ impl Configuration {
 
     /// The options of the relay.
     pub(super) fn relay(&self) -> anyhow::Result<relay::Args> {
-        options("relay", &self.settings(Role::Relay), &[], self.places.file())
+        let settings = self.settings(Role::Relay);
+        let mut args: relay::Args = options("relay", &settings, &[], self.places.file())?;
+        args.allow_file = settings.get("allow").map(|setting| setting.from.clone());
+        Ok(args)
     }
 
     fn settings(&self, role: Role) -> BTreeMap<String, Setting> {
@@ -107,20 +116,39 @@ impl Configuration {
     }
 }
 
-impl client::Source for Configuration {
-    fn set(&mut self, settings: &Settings) -> Result<client::Args, SetError> {
-        check_settings(settings)?;
-        let failed = |error: anyhow::Error| SetError::Failed(format!("{error:#}"));
-        let mut run_time = self.places.read_run_time().map_err(failed)?;
-        apply(settings, &mut run_time);
-        let merged = Merged::read(&self.places, Some(&run_time)).map_err(failed)?;
+impl Configuration {
+    /// Keeps what was set at run time if everything together makes sense, and returns the client's
+    /// options that follow from it.
+    fn keep_run_time(&mut self, run_time: &Table) -> Result<client::Args, SetError> {
+        let merged = Merged::read(&self.places, Some(run_time)).map_err(failed)?;
         let args = client_options(&merged, &self.places).map_err(failed)?;
         let path = self.places.run_time();
-        write(&path, &run_time).map_err(|error| {
+        write(&path, run_time).map_err(|error| {
             SetError::Failed(format!("cannot keep the setting in {}: {error}", path.display()))
         })?;
         self.merged = merged;
         Ok(args)
+    }
+}
+
+impl client::Source for Configuration {
+    fn set(&mut self, settings: &Settings) -> Result<client::Args, SetError> {
+        check_settings(settings)?;
+        let mut run_time = self.places.read_run_time().map_err(failed)?;
+        apply(settings, &mut run_time);
+        self.keep_run_time(&run_time)
+    }
+
+    fn keep(&mut self, rules: &Rules) -> Result<bool, SetError> {
+        let mut run_time = self.places.read_run_time().map_err(failed)?;
+        let client = client_of(&mut run_time).context("[client] is no table").map_err(failed)?;
+        if rules.added.is_empty() {
+            client.remove(ADDED);
+        } else {
+            let texts = rules.added.iter().map(|rule| Value::from(rule.to_string()));
+            client.insert(ADDED.to_owned(), Value::Array(texts.collect()));
+        }
+        self.keep_run_time(&run_time).map(|_| true)
     }
 
     fn reload(&mut self) -> Option<anyhow::Result<client::Args>> {
@@ -138,6 +166,8 @@ fn client_options(merged: &Merged, places: &Places) -> anyhow::Result<client::Ar
     let name_of = |key: &str| KEYS.iter().find(|(_, it)| *it == key).map(|(name, _)| *name);
     let policies = settings.iter().filter(|(_, setting)| setting.is_policy);
     let from_policy = policies.filter_map(|(key, _)| name_of(key)).collect();
+    let allow_file = settings.get("allow").map(|setting| setting.from.clone());
+    let added = settings.remove(ADDED).map(|setting| added_rules(&setting, places)).transpose()?;
     // Windows says so when nothing is configured.
     settings.entry("type".to_owned()).or_insert_with(|| Setting {
         value: Type::Default.name().into(),
@@ -146,8 +176,34 @@ fn client_options(merged: &Merged, places: &Places) -> anyhow::Result<client::Ar
     });
     let mut args: client::Args = options("client", &settings, &["server"], places.file())?;
     args.from_policy = from_policy;
+    args.allow_file = allow_file;
+    args.allow_added = added.unwrap_or_default();
     client::check(&args).with_context(|| format!("{}: [client]", places.file().display()))?;
     Ok(args)
+}
+
+/// What `teredo allow` has added, which nobody else writes: a setting that adds to another one
+/// would only confuse who reads the files.
+fn added_rules(setting: &Setting, places: &Places) -> anyhow::Result<Vec<AllowRule>> {
+    let file = setting.from.display();
+    if setting.from != places.run_time() {
+        bail!("{file}: [client] {ADDED} is kept by teredo allow; here it is allow");
+    }
+    let texts = setting.value.as_array().with_context(|| format!("{file}: {ADDED} is no list"))?;
+    let rule = |text: &Value| {
+        let text = text.as_str().with_context(|| format!("{file}: {ADDED}: not a text"))?;
+        text.parse().with_context(|| format!("{file}: {ADDED}: {text}"))
+    };
+    texts.iter().map(rule).collect()
+}
+
+fn failed(error: anyhow::Error) -> SetError {
+    SetError::Failed(format!("{error:#}"))
+}
+
+/// The table of the client, among what was set at run time.
+fn client_of(run_time: &mut Table) -> Option<&mut Table> {
+    run_time.entry("client").or_insert_with(|| Table::new().into()).as_table_mut()
 }
 
 /// The settings that can change at run time, and their names in the configuration.
@@ -158,7 +214,7 @@ const KEYS: [(SettingName, &str); 4] = [
     (SettingName::ClientPort, "port"),
 ];
 
-fn check_settings(settings: &Settings) -> Result<(), SetError> {
+pub(super) fn check_settings(settings: &Settings) -> Result<(), SetError> {
     if settings.kind == Some(Type::Server) {
         return Err(SetError::Invalid("type"));
     }
@@ -178,9 +234,8 @@ fn check_settings(settings: &Settings) -> Result<(), SetError> {
 
 /// Puts settings into the table that is kept, and takes out those that go back to what the files
 /// say.
-fn apply(settings: &Settings, run_time: &mut Table) {
-    let client = run_time.entry("client").or_insert_with(|| Table::new().into());
-    let Value::Table(client) = client else { return };
+pub(super) fn apply(settings: &Settings, run_time: &mut Table) {
+    let Some(client) = client_of(run_time) else { return };
     let values: [Option<Value>; KEYS.len()] = [
         settings.kind.map(|kind| kind.name().into()),
         settings.server_name.clone().map(Value::from),
@@ -210,6 +265,9 @@ fn write(path: &Path, table: &Table) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-const HEAD: &str = "# Written by \"teredo set state\", and changed by it.\n";
+/// Where rules are that were added at run time. They add to those of the other files, because what
+/// somebody opens should close nothing.
+const ADDED: &str = "allow-added";
+const HEAD: &str = "# Written by \"teredo set state\" and \"teredo allow\", and changed by them.\n";
 /// That of a name in the DNS.
 const NAME_LEN_MAX: usize = 253;

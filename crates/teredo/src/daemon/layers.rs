@@ -98,7 +98,8 @@ impl Merged {
         self.roles.keys().map(String::as_str)
     }
 
-    fn add(&mut self, from: &Path, table: Table, is_policy: bool) -> anyhow::Result<()> {
+    /// Puts the settings of a file over those so far.
+    pub(super) fn add(&mut self, from: &Path, table: Table, is_policy: bool) -> anyhow::Result<()> {
         for (role, settings) in table {
             let Value::Table(settings) = settings else {
                 bail!("{}: {role} stands outside of a table such as [client]", from.display());
@@ -140,7 +141,7 @@ fn is_hidden(path: &Path) -> bool {
 }
 
 /// A policy is about the settings that Windows has policies for, and nothing else.
-fn check_policy(path: &Path, table: &Table) -> anyhow::Result<()> {
+pub(super) fn check_policy(path: &Path, table: &Table) -> anyhow::Result<()> {
     for (role, settings) in table {
         let names = settings.as_table().into_iter().flat_map(Table::keys);
         let unknown = names.map(String::as_str).find(|name| !POLICY_KEYS.contains(name));

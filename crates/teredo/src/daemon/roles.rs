@@ -1,4 +1,5 @@
-//! Several roles: each in a process of its own, all together or none.
+//! Roles that read no configuration while they run, and several at once: each in a process of its
+//! own, all together or none.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
@@ -50,7 +51,7 @@ pub(super) fn run(configuration: &Configuration, roles: &[Role]) -> anyhow::Resu
         poller.wait(&mut events, None)?;
         while let Some(caught) = signals.read()? {
             match caught.signal {
-                Signal::Hangup => children.signal_client(Signal::Hangup),
+                Signal::Hangup => children.reload(),
                 Signal::Interrupt | Signal::Terminate => return Ok(Exit::Ok),
                 Signal::Child => {
                     if let Some((role, status)) = children.ended()? {
@@ -84,11 +85,14 @@ fn exit_of(status: ExitStatus) -> Exit {
 struct Children(Vec<(Role, Child)>);
 
 impl Children {
-    fn signal_client(&self, signal: Signal) {
+    /// Has the client read the configuration again.
+    fn reload(&self) {
         for (role, child) in &self.0 {
             if *role == Role::Client {
                 // It may just have ended, which is told by another signal.
-                let _ = process::signal(child, signal);
+                let _ = process::signal(child, Signal::Hangup);
+            } else {
+                eprintln!("teredo: the {} keeps its settings until the next start", role.name());
             }
         }
     }

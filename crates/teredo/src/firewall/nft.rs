@@ -75,7 +75,7 @@ impl Nft {
 }
 
 impl Fault {
-    fn of(stderr: &str) -> Self {
+    pub(super) fn of(stderr: &str) -> Self {
         if stderr.contains("Operation not permitted") {
             return Self::Denied;
         }

@@ -35,7 +35,7 @@ impl ClientsArgs {
     }
 }
 
-fn parse(text: &str, is_md5_allowed: bool) -> anyhow::Result<Clients> {
+pub(super) fn parse(text: &str, is_md5_allowed: bool) -> anyhow::Result<Clients> {
     let (mut clients, mut lines) = (Vec::new(), BTreeMap::new());
     for (line, number) in text.lines().map(str::trim).zip(1..) {
         if !is_meant(line) {

@@ -1,8 +1,6 @@
 //! The subcommand `teredo key`.
 
-use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -11,7 +9,7 @@ use serde::Serialize;
 use teredo_engine::linux::seed;
 use teredo_proto::keys::Algorithm;
 
-use super::{Name, Signature};
+use super::{Name, Signature, create};
 use crate::exit::Exit;
 use crate::output;
 
@@ -63,7 +61,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let Action::New(args) = args.action;
     let key = NewKey::draw(&args.name, args.algorithm.into())?;
     if let Some(path) = &args.key_file {
-        key.write_file(path)?;
+        create(path, 0o600, &format!("{}\n", key.digits()))?;
     }
     output::print(|out| {
         if !args.json {
@@ -116,13 +114,5 @@ impl NewKey {
     /// The key itself.
     pub(crate) fn digits(&self) -> &str {
         &self.key
-    }
-
-    /// Never over another file: that might be a key in use.
-    fn write_file(&self, path: &Path) -> anyhow::Result<()> {
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(0o600).open(path);
-        let written = file.and_then(|mut file| writeln!(file, "{}", self.key));
-        written.with_context(|| format!("cannot create {}", path.display()))
     }
 }

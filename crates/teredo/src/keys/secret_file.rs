@@ -1,8 +1,8 @@
 //! Files that hold keys.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -33,6 +33,16 @@ pub(super) fn read(path: &Path) -> anyhow::Result<String> {
         bail!("{shown} is larger than {} MiB", FILE_LEN_MAX >> 20);
     }
     Ok(text)
+}
+
+/// Makes a file of this mode, whole or not at all, and never over another one: that might be in
+/// use.
+pub(crate) fn create(path: &Path, mode: u32, text: &str) -> anyhow::Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let written = file.and_then(|mut file| {
+        file.write_all(text.as_bytes()).inspect_err(|_| drop(fs::remove_file(path)))
+    });
+    written.with_context(|| format!("cannot create {}", path.display()))
 }
 
 /// Where systemd puts the credentials of a service.

@@ -5,6 +5,7 @@ use std::net::SocketAddrV4;
 use std::os::fd::BorrowedFd;
 
 use serde::Serialize;
+use teredo_control::server::{Command, SetError};
 use teredo_engine::interface::Tunnel;
 use teredo_engine::network::{Addresses, ipv4_source};
 use teredo_engine::{Flow, Host};
@@ -13,6 +14,7 @@ use teredo_proto::{Event, Instant};
 
 use super::publication::publication;
 use super::{Args, native_address, scope};
+use crate::allow::Gate;
 use crate::host::{MONITOR, Repair, SIGNALS, Watch, Watching};
 use crate::publisher::Publisher;
 use crate::report::Report;
@@ -25,6 +27,8 @@ pub(super) struct RelayHost {
     publisher: Publisher,
     watch: Watch,
     tunnel: Tunnel,
+    /// What may come in to this host.
+    gate: Gate,
     port: u16,
     /// As they were when the relay last heard of them.
     addresses: Addresses,
@@ -32,17 +36,31 @@ pub(super) struct RelayHost {
     repair: Repair,
 }
 
+/// What a relay's surroundings are made of.
+type Parts = (Report, Publisher, Watch, Tunnel, Gate);
+
 impl RelayHost {
     /// Surrounds a relay that serves already.
     pub(super) fn new(
         args: Args,
-        (report, publisher, watch, tunnel): (Report, Publisher, Watch, Tunnel),
+        (report, publisher, watch, tunnel, gate): Parts,
         port: u16,
         addresses: Addresses,
     ) -> Self {
         let (is_serving, repair) = (true, Repair::default());
-        let host =
-            Self { args, report, publisher, watch, tunnel, port, addresses, is_serving, repair };
+        publisher.publish_rules(gate.listing());
+        let host = Self {
+            args,
+            report,
+            publisher,
+            watch,
+            tunnel,
+            gate,
+            port,
+            addresses,
+            is_serving,
+            repair,
+        };
         host.publish();
         host
     }
@@ -66,6 +84,33 @@ impl RelayHost {
         }
         self.addresses = addresses;
         self.repair.restore(now, &mut self.watch, &mut self.tunnel, &self.report)
+    }
+
+    /// Answers whoever wants something of the relay, which neither sleeps nor has other settings
+    /// than what it lets in.
+    fn answer(&mut self, now: Instant, relay: &mut Relay) {
+        while let Some(command) = self.publisher.command() {
+            match command {
+                Command::Wake => {}
+                Command::Set(_, responder) => responder.answer(Err(SetError::Failed(
+                    "its command line decides; start it again with another one".to_owned(),
+                ))),
+                Command::Rules(change, responder) => {
+                    let changed = self.gate.rules().changed(&change).map(|rules| {
+                        self.gate.set(now, rules, None);
+                        self.gate.look(now, self.tunnel.index());
+                        self.open(relay);
+                    });
+                    responder.answer_kept(changed.map(|()| false));
+                }
+            }
+        }
+    }
+
+    /// Lets in what the rules come to now.
+    fn open(&self, relay: &mut Relay) {
+        relay.set_policy(self.gate.policy());
+        self.publisher.publish_rules(self.gate.listing());
     }
 
     /// Tells programs what the relay does now, for instance those that announce its route.
@@ -145,7 +190,7 @@ impl Host<Relay> for RelayHost {
         Ok(())
     }
 
-    fn handle_source(&mut self, now: Instant, _: &mut Relay, source: u64) -> io::Result<Flow> {
+    fn handle_source(&mut self, now: Instant, relay: &mut Relay, source: u64) -> io::Result<Flow> {
         match source {
             SIGNALS => {
                 if self.watch.signal()?.is_some() {
@@ -153,7 +198,7 @@ impl Host<Relay> for RelayHost {
                 }
             }
             MONITOR => self.watch.note_change(now)?,
-            _ => self.publisher.answer(),
+            _ => self.answer(now, relay),
         }
         Ok(Flow::Continue)
     }
@@ -162,10 +207,13 @@ impl Host<Relay> for RelayHost {
         if self.watch.is_due(now) {
             self.look_at_network(now, relay)?;
         }
+        if self.gate.look(now, self.tunnel.index()).has_changed {
+            self.open(relay);
+        }
         Ok(Flow::Continue)
     }
 
     fn poll_deadline(&self) -> Option<Instant> {
-        self.watch.deadline()
+        self.watch.deadline().into_iter().chain(self.gate.deadline()).min()
     }
 }

@@ -13,7 +13,7 @@ use teredo_wire::TeredoAddress;
 use crate::internet::{
     CLIENT, CLIENT_MOVED, Internet, PATIENCE, RELAY, RELAY_V6, SERVER, with_namespaces,
 };
-use crate::running::Running;
+use crate::running::{Running, command};
 
 const NATIVE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 9, 0, 0, 0, 1);
 
@@ -245,11 +245,33 @@ fn does_not_run_beside_native_ipv6() {
         client.wait_for("qualified");
         internet.client.add_native(NATIVE);
         let offline = client.wait_for("offline");
-        assert_eq!(offline["reason"], json!("stopped"));
+        assert_eq!(offline["reason"], json!("native-ipv6"));
+        let output = internet.client.command(&mut command(&["status"])).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains(": this host has IPv6 without Teredo\n"), "{said}");
         let interface = internet.client.interface("teredo").unwrap();
         assert!(interface.addresses.is_empty() && interface.routes.is_empty(), "{interface:?}");
         internet.client.remove_native(NATIVE);
         client.wait_for("qualified");
+    });
+}
+
+//= API-73: a client of a command line ends where its network has become a managed one, and says so
+#[test]
+fn ends_on_a_network_that_becomes_a_managed_one() {
+    with_namespaces("client::ends_on_a_network_that_becomes_a_managed_one", || {
+        let internet = Internet::new();
+        let _server = server(&internet);
+        let resolver = internet.client.runtime.runtime().path().join("resolv.conf");
+        std::fs::write(&resolver, "search example.net\n").unwrap();
+        let further = ["--managed-domain", "corp.example", "--resolv-conf"];
+        let mut client = client(&internet, &[&further[..], &[resolver.to_str().unwrap()]].concat());
+        client.wait_for("qualified");
+        std::fs::write(&resolver, "search corp.example\n").unwrap();
+        internet.client.add_ipv4(CLIENT_MOVED);
+        let (status, said) = client.wait();
+        assert_eq!(status.code(), Some(6), "{said}");
+        assert!(said.contains("this network is a managed one"), "{said}");
     });
 }
 

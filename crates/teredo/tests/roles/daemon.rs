@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use teredo_control::testing::TestDir;
 
-use crate::client::{relay, server};
+use crate::client::{client, relay, server};
 use crate::internet::{Host, Internet, PATIENCE, RANGE, RELAY, RELAY_V6, SERVER, with_namespaces};
 use crate::running::{Running, command};
 
 /// A configuration in a directory of its own.
-struct Config {
+pub(crate) struct Config {
     directory: TestDir,
 }
 
@@ -28,13 +28,13 @@ impl Config {
     }
 
     /// A client of the test's server.
-    fn client(further: &str) -> Self {
+    pub(crate) fn client(further: &str) -> Self {
         Self::new(&format!(
             "[client]\nserver = \"{SERVER}\"\nallow-ipv4 = [\"{RANGE}\"]\njson = true\n{further}"
         ))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.runtime().path().join(name)
     }
 
@@ -42,7 +42,7 @@ impl Config {
         self.path("teredo.toml")
     }
 
-    fn start(&self, host: &Host) -> Running {
+    pub(crate) fn start(&self, host: &Host) -> Running {
         let mut command = command(&["daemon", "--config"]);
         command.arg(self.file());
         Running::spawn_as_it_is(host, command)
@@ -54,14 +54,30 @@ impl Config {
     }
 }
 
+/// Runs `body` with a daemon that has just been started, and a server for its client, which has the
+/// settings `further`.
+pub(crate) fn with_daemon(
+    test: &str,
+    further: &str,
+    body: impl FnOnce(&Internet, &Config, Running),
+) {
+    with_namespaces(test, || {
+        let internet = Internet::new();
+        let _server = server(&internet);
+        let config = Config::client(further);
+        let daemon = config.start(&internet.client);
+        body(&internet, &config, daemon);
+    });
+}
+
 /// Runs a program on `host`: exit code, standard output and error.
-fn ask(host: &Host, arguments: &[&str]) -> (i32, String, String) {
+pub(crate) fn ask(host: &Host, arguments: &[&str]) -> (i32, String, String) {
     let output = host.command(&mut command(arguments)).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-fn set(host: &Host, words: &[&str]) {
+pub(crate) fn set(host: &Host, words: &[&str]) {
     let (code, said, error) = ask(host, &[&["set", "state"], words].concat());
     assert_eq!((code, &*said), (0, "Ok.\n"), "{words:?}: {error}");
 }
@@ -73,7 +89,7 @@ fn status(host: &Host) -> Value {
 }
 
 /// The status, as soon as it is like this.
-fn wait_for(host: &Host, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn wait_for(host: &Host, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let end = Instant::now() + PATIENCE;
     loop {
         let (code, said, error) = ask(host, &["status", "--json"]);
@@ -97,88 +113,88 @@ fn row(host: &Host, label: &str) -> String {
 //= API-71: partial changes hold, outlive the daemon, and go back with "default"
 #[test]
 fn settings_change_while_it_runs_and_are_kept() {
-    with_namespaces("daemon::settings_change_while_it_runs_and_are_kept", || {
-        let internet = Internet::new();
-        let host = &internet.client;
-        let _server = server(&internet);
-        let config = Config::client("refresh-interval = 40\n");
-        let daemon = config.start(host);
-        let before = daemon.wait_for("qualified");
-        let started = status(host);
-        assert_eq!(
-            (&started["type"], &started["refresh_interval_s"]),
-            (&json!("default"), &json!(40))
-        );
+    with_daemon(
+        "daemon::settings_change_while_it_runs_and_are_kept",
+        "refresh-interval = 40\n",
+        |internet, config, daemon| {
+            let host = &internet.client;
+            let before = daemon.wait_for("qualified");
+            let started = status(host);
+            assert_eq!(
+                (&started["type"], &started["refresh_interval_s"]),
+                (&json!("default"), &json!(40))
+            );
 
-        // All of this in its sandbox.
-        assert_eq!(started["sandbox"]["capabilities"], json!(["net_admin"]));
-        set(host, &["refreshinterval=60"]);
-        let after = status(host);
-        assert_eq!(after["refresh_interval_s"], json!(60));
-        assert_eq!((&after["state"], &after["port"]), (&json!("qualified"), &before["port"]));
-        assert_eq!(after["address"], before["address"], "what it can take over it takes over");
-        assert_eq!(row(host, "Client Refresh Interval"), "60 seconds");
+            // All of this in its sandbox.
+            assert_eq!(started["sandbox"]["capabilities"], json!(["net_admin"]));
+            set(host, &["refreshinterval=60"]);
+            let after = status(host);
+            assert_eq!(after["refresh_interval_s"], json!(60));
+            assert_eq!((&after["state"], &after["port"]), (&json!("qualified"), &before["port"]));
+            assert_eq!(after["address"], before["address"], "what it can take over it takes over");
+            assert_eq!(row(host, "Client Refresh Interval"), "60 seconds");
 
-        // Another port is another socket.
-        set(host, &["client", "default", "default", "40123"]);
-        let moved = wait_for(host, "on another port", |it| {
-            it["state"] == "qualified" && it["port"] == 40_123
-        });
-        assert_eq!((&moved["client_port"], &moved["type"]), (&json!(40_123), &json!("client")));
-        assert_eq!(moved["refresh_interval_s"], json!(40), "back to what the file says");
+            // Another port is another socket.
+            set(host, &["client", "default", "default", "40123"]);
+            let moved = wait_for(host, "on another port", |it| {
+                it["state"] == "qualified" && it["port"] == 40_123
+            });
+            assert_eq!((&moved["client_port"], &moved["type"]), (&json!(40_123), &json!("client")));
+            assert_eq!(moved["refresh_interval_s"], json!(40), "back to what the file says");
 
-        let (code, _, error) = ask(host, &["set", "state", "type=relay"]);
-        assert_eq!(code, 2, "{error}");
-        assert!(error.contains("error 87"), "{error}");
-        let (code, _, error) = ask(host, &["set", "state", "refreshinterval=2"]);
-        assert_eq!(code, 1, "{error}");
-        assert_eq!(error.lines().count(), 1, "{error}");
-        let now = status(host);
-        for name in ["type", "server_name", "refresh_interval_s", "client_port", "port"] {
-            assert_eq!(now[name], moved[name], "{name} has changed");
-        }
+            let (code, _, error) = ask(host, &["set", "state", "type=relay"]);
+            assert_eq!(code, 2, "{error}");
+            assert!(error.contains("error 87"), "{error}");
+            for (word, why) in
+                [("refreshinterval=2", "5 to 3600"), ("servername=a b", "server_name")]
+            {
+                let (code, _, error) = ask(host, &["set", "state", word]);
+                assert_eq!((code, error.lines().count()), (2, 1), "{error}");
+                assert!(error.contains("error 87") && error.contains(why), "{error}");
+            }
+            let now = status(host);
+            for name in ["type", "server_name", "refresh_interval_s", "client_port", "port"] {
+                assert_eq!(now[name], moved[name], "{name} has changed");
+            }
 
-        daemon.interrupt();
-        let daemon = config.start(host);
-        daemon.wait_for("qualified");
-        assert_eq!(status(host)["port"], json!(40_123), "settings outlive the daemon");
-        set(host, &["type=default", "clientport=default"]);
-        let back = wait_for(host, "back", |it| it["client_port"] == Value::Null);
-        assert_eq!(back["type"], json!("default"));
-        daemon.interrupt();
-    });
+            daemon.interrupt();
+            let daemon = config.start(host);
+            daemon.wait_for("qualified");
+            assert_eq!(status(host)["port"], json!(40_123), "settings outlive the daemon");
+            set(host, &["type=default", "clientport=default"]);
+            let back = wait_for(host, "back", |it| it["client_port"] == Value::Null);
+            assert_eq!(back["type"], json!("default"));
+            daemon.interrupt();
+        },
+    );
 }
 
 //= API-03: disabled gives no port, and enabled again the one of before
 #[test]
 fn a_client_that_is_disabled_goes_and_comes_back() {
-    with_namespaces("daemon::a_client_that_is_disabled_goes_and_comes_back", || {
-        let internet = Internet::new();
-        let host = &internet.client;
-        let _server = server(&internet);
-        let config = Config::client("");
-        let daemon = config.start(host);
-        let port = daemon.wait_for("qualified")["port"].clone();
-        set(host, &["disable"]);
-        let off = wait_for(host, "off-line", |it| it["state"] == "offline");
-        assert_eq!((&off["type"], &off["port"]), (&json!("disabled"), &Value::Null));
-        assert_eq!(ask(host, &["port"]).0, 4);
-        assert_eq!(host.interface("teredo"), None);
-        set(host, &["default"]);
-        assert_eq!(daemon.wait_for("qualified")["port"], port, "the NAT may still know it");
-        daemon.interrupt();
-    });
+    with_daemon(
+        "daemon::a_client_that_is_disabled_goes_and_comes_back",
+        "",
+        |internet, _, daemon| {
+            let host = &internet.client;
+            let port = daemon.wait_for("qualified")["port"].clone();
+            set(host, &["disable"]);
+            let off = wait_for(host, "off-line", |it| it["state"] == "offline");
+            assert_eq!((&off["type"], &off["port"]), (&json!("disabled"), &Value::Null));
+            assert_eq!(ask(host, &["port"]).0, 4);
+            assert_eq!(host.interface("teredo"), None);
+            set(host, &["default"]);
+            assert_eq!(daemon.wait_for("qualified")["port"], port, "the NAT may still know it");
+            daemon.interrupt();
+        },
+    );
 }
 
 //= API-70: a policy's value overrides the local one and is marked; without it that one holds again
 #[test]
 fn a_policy_overrides_and_is_marked() {
-    with_namespaces("daemon::a_policy_overrides_and_is_marked", || {
-        let internet = Internet::new();
+    with_daemon("daemon::a_policy_overrides_and_is_marked", "", |internet, config, daemon| {
         let host = &internet.client;
-        let _server = server(&internet);
-        let config = Config::client("");
-        let daemon = config.start(host);
         daemon.wait_for("qualified");
         config.put_policy("[client]\nrefresh-interval = 45\ntype = \"enterpriseclient\"\n");
         daemon.signal("-HUP");
@@ -199,8 +215,12 @@ fn a_policy_overrides_and_is_marked() {
         config.put_policy("[client]\ninterface = \"x\"\n");
         daemon.signal("-HUP");
         thread::sleep(Duration::from_millis(100));
+        config.put_policy("[client\n");
+        daemon.signal("-HUP");
+        thread::sleep(Duration::from_millis(100));
         assert_eq!(status(host)["refresh_interval_s"], json!(50));
         let said = daemon.interrupt();
+        assert!(said.lines().all(|line| line.starts_with("teredo: ")), "{said}");
         assert!(
             said.contains("corp.toml: [client] interface is nothing a policy can set"),
             "{said}"
@@ -208,15 +228,30 @@ fn a_policy_overrides_and_is_marked() {
     });
 }
 
+//= API-71: what was set while it ran holds also after it has failed
+#[test]
+fn settings_outlive_the_tunnel_interface() {
+    with_daemon("daemon::settings_outlive_the_tunnel_interface", "", |internet, _, daemon| {
+        let host = &internet.client;
+        daemon.wait_for("qualified");
+        set(host, &["refreshinterval=60"]);
+        host.change(|netlink| {
+            let index = netlink.link_index("teredo").unwrap();
+            netlink.delete_link(index).unwrap();
+        });
+        wait_for(host, "off-line", |it| it["reason"] == "failed");
+        assert_eq!(row(host, "Client Refresh Interval"), "60 seconds");
+        daemon.wait_for("qualified");
+        assert_eq!(status(host)["refresh_interval_s"], json!(60));
+        daemon.interrupt();
+    });
+}
+
 //= API-72: others than root and the group may not change settings
 #[test]
 fn who_has_no_privilege_changes_nothing() {
-    with_namespaces("daemon::who_has_no_privilege_changes_nothing", || {
-        let internet = Internet::new();
+    with_daemon("daemon::who_has_no_privilege_changes_nothing", "", |internet, config, daemon| {
         let host = &internet.client;
-        let _server = server(&internet);
-        let config = Config::client("");
-        let daemon = config.start(host);
         daemon.wait_for("qualified");
         let kind = |it: &Value| (it["type"].clone(), it["state"].clone());
         let before = kind(&status(host));
@@ -303,24 +338,24 @@ fn a_client_goes_dormant_and_wakes() {
 //= API-75: default qualified: never dormant, also when a policy says so
 #[test]
 fn default_qualified_is_never_dormant() {
-    with_namespaces("daemon::default_qualified_is_never_dormant", || {
-        let internet = Internet::new();
-        let host = &internet.client;
-        let _server = server(&internet);
-        let config = Config::client("dormant-after = 1\n");
-        let daemon = config.start(host);
-        daemon.wait_for("qualified");
-        wait_for(host, "dormant", |it| it["state"] == "dormant");
-        config.put_policy("[client]\ndefault-qualified = true\n");
-        daemon.signal("-HUP");
-        wait_for(host, "awake", |it| it["state"] == "qualified");
-        daemon.facts();
-        thread::sleep(Duration::from_secs(2));
-        let changed = daemon.facts().into_iter().find(|fact| fact["state"] != "qualified");
-        assert_eq!(changed, None);
-        assert_eq!(status(host)["state"], "qualified");
-        daemon.interrupt();
-    });
+    with_daemon(
+        "daemon::default_qualified_is_never_dormant",
+        "dormant-after = 1\n",
+        |internet, config, daemon| {
+            let host = &internet.client;
+            daemon.wait_for("qualified");
+            wait_for(host, "dormant", |it| it["state"] == "dormant");
+            config.put_policy("[client]\ndefault-qualified = true\n");
+            daemon.signal("-HUP");
+            wait_for(host, "awake", |it| it["state"] == "qualified");
+            daemon.facts();
+            thread::sleep(Duration::from_secs(2));
+            let changed = daemon.facts().into_iter().find(|fact| fact["state"] != "qualified");
+            assert_eq!(changed, None);
+            assert_eq!(status(host)["state"], "qualified");
+            daemon.interrupt();
+        },
+    );
 }
 
 //= API-08: a configured port that is taken: off-line, and in service once it is free
@@ -350,6 +385,23 @@ fn what_fails_is_told_and_tried_again() {
     });
 }
 
+//= API-07: also where another client was in the way at the start
+#[test]
+fn takes_the_place_of_a_client_that_ends() {
+    with_daemon("daemon::takes_the_place_of_a_client_that_ends", "", |internet, config, daemon| {
+        let host = &internet.client;
+        daemon.wait_for("qualified");
+        let second = config.start(host);
+        thread::sleep(Duration::from_millis(300));
+        assert_eq!(status(host)["state"], "qualified", "the first one is not disturbed");
+        daemon.interrupt();
+        let port = second.wait_for("qualified")["port"].to_string();
+        assert_eq!(ask(host, &["port"]).1.trim(), port);
+        let said = second.interrupt();
+        assert!(said.contains("already running") && said.contains("can ask this one"), "{said}");
+    });
+}
+
 #[test]
 fn several_roles_live_and_die_together() {
     with_namespaces("daemon::several_roles_live_and_die_together", || {
@@ -375,6 +427,24 @@ fn several_roles_live_and_die_together() {
                 thread::sleep(Duration::from_millis(10));
             }
         }
+    });
+}
+
+#[test]
+fn a_hangup_ends_no_role() {
+    with_namespaces("daemon::a_hangup_ends_no_role", || {
+        let internet = Internet::new();
+        let config = Config::new(&format!(
+            "[server]\naddress = \"{SERVER}\"\nallow-ipv4 = [\"{RANGE}\"]\njson = true\n"
+        ));
+        let daemon = config.start(&internet.server);
+        assert_eq!(daemon.fact()["event"], "ready");
+        daemon.signal("-HUP");
+        let client = client(&internet, &[]);
+        client.wait_for("qualified");
+        client.interrupt();
+        let said = daemon.interrupt();
+        assert!(said.contains("the server keeps its settings until the next start"), "{said}");
     });
 }
 

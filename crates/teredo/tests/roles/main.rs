@@ -2,9 +2,11 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod allow;
 mod client;
 mod daemon;
 mod failures;
+mod interface;
 mod internet;
 mod island;
 mod keys;

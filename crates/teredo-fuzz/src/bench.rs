@@ -1,0 +1,200 @@
+//! A role under test: what the contract of [`Role`] promises is checked at every step.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use teredo_proto::role::TRANSMIT_LEN_MAX;
+use teredo_proto::{
+    Arrival, Counters, DropReason, Event, Inbound, Instant, Local, Outbound, Role, Transmit,
+};
+use teredo_wire::Ipv6;
+
+/// A role, the clock it lives by, and what it sent lately.
+pub(crate) struct Bench<R> {
+    pub(crate) role: R,
+    pub(crate) now: Instant,
+    /// The last datagrams, newest first.
+    sent: VecDeque<Sent>,
+    /// Drops for these reasons may leave a trace besides their counter.
+    traces: fn(DropReason) -> bool,
+    /// How often the state is still looked at, which takes longer than all the rest.
+    looks: u32,
+}
+
+/// A datagram that a role sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) to: SocketAddrV4,
+    pub(crate) via: Local,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// What came out of a role.
+pub(crate) enum Output {
+    Datagram(Sent),
+    /// For the stack.
+    Packet(Vec<u8>),
+}
+
+impl<R: Role + Debug> Bench<R> {
+    /// A role of a `kind` that also says whether states are compared. Drops for reasons that
+    /// `traces` names may change something.
+    pub(crate) fn new(role: R, kind: u8, traces: fn(DropReason) -> bool) -> Self {
+        let now = Instant::from_nanos(1_000_000_000);
+        let looks = if kind & LOOKING != 0 { LOOKS } else { 0 };
+        Self { role, now, sent: VecDeque::new(), traces, looks }
+    }
+
+    /// The last but `number` of what the role sent.
+    pub(crate) fn sent(&self, number: u8) -> Option<Sent> {
+        self.sent.get(usize::from(number)).cloned()
+    }
+
+    /// A datagram arrives. One that is dropped counts once and does nothing else.
+    pub(crate) fn datagram(&mut self, from: SocketAddrV4, on: Local, payload: &[u8]) -> Inbound {
+        let before = self.before();
+        let inbound = self.role.handle_datagram(self.now, Arrival { from, on }, payload);
+        match &inbound {
+            Inbound::Dropped(reason) => self.check_drop(&before, *reason),
+            Inbound::Deliver(range) => {
+                let packet = &payload[range.clone()];
+                let whole = Ipv6::parse(packet).is_ok_and(|(_, rest)| rest.is_empty());
+                assert!(whole, "delivered: {packet:02x?}");
+                assert!(self.role.counters().delivered > before.counters.delivered);
+            }
+            // Packets that waited for this one may be dropped with it.
+            Inbound::Consumed => {}
+        }
+        inbound
+    }
+
+    /// The stack sends a packet.
+    pub(crate) fn packet(&mut self, packet: &[u8]) -> Outbound {
+        let before = self.role.counters().clone();
+        let outbound = self.role.handle_packet(self.now, packet);
+        let counters = self.role.counters();
+        match outbound {
+            Outbound::Send { to, .. } => {
+                assert_ne!(to.port(), 0);
+                assert_eq!(counters.sent, before.sent + 1);
+                self.keep(Sent { to, via: Local::Primary, payload: packet.to_vec() });
+            }
+            Outbound::Queued => {}
+            Outbound::Dropped(reason) => {
+                assert_eq!(counters.dropped(reason), before.dropped(reason) + 1);
+                assert_eq!(counters.sent, before.sent);
+            }
+        }
+        outbound
+    }
+
+    /// Takes out everything that is to be sent and told.
+    pub(crate) fn drain(&mut self) -> (Vec<Output>, Vec<Event>) {
+        let mut buffer = [0; TRANSMIT_LEN_MAX];
+        let mut outputs = Vec::new();
+        while let Some(transmit) = self.role.poll_transmit(&mut buffer) {
+            outputs.push(match transmit {
+                Transmit::Datagram { to, via, len } => {
+                    assert_ne!(to.port(), 0, "sent to port 0");
+                    let sent = Sent { to, via, payload: buffer[..len].to_vec() };
+                    self.keep(sent.clone());
+                    Output::Datagram(sent)
+                }
+                Transmit::Packet { len } => {
+                    let whole = Ipv6::parse(&buffer[..len]).is_ok_and(|(_, it)| it.is_empty());
+                    assert!(whole, "for the stack: {:02x?}", &buffer[..len]);
+                    Output::Packet(buffer[..len].to_vec())
+                }
+            });
+            assert!(outputs.len() <= OUTPUTS_MAX, "there is no end of what is sent");
+        }
+        let mut events = Vec::new();
+        while let Some(event) = self.role.poll_event() {
+            events.push(event);
+            assert!(events.len() <= OUTPUTS_MAX, "there is no end of what is told");
+        }
+        (outputs, events)
+    }
+
+    /// Lets time pass, stopping at each deadline: each is done with when it was met.
+    pub(crate) fn wait(&mut self, time: Duration) -> Vec<Output> {
+        let end = self.now + time;
+        let mut outputs = self.drain().0;
+        for _ in 0..DEADLINES_MAX {
+            let Some((deadline, reason)) = self.role.poll_timeout() else { break };
+            if deadline > end {
+                break;
+            }
+            self.now = self.now.max(deadline);
+            self.role.handle_timeout(self.now);
+            outputs.extend(self.drain().0);
+            let next = self.role.poll_timeout();
+            assert!(next.is_none_or(|(next, _)| next > self.now), "stalled at {reason:?}");
+        }
+        self.now = end;
+        self.role.handle_timeout(end);
+        outputs.extend(self.drain().0);
+        outputs
+    }
+
+    fn keep(&mut self, sent: Sent) {
+        self.sent.push_front(sent);
+        self.sent.truncate(SENT_KEPT);
+    }
+
+    fn before(&mut self) -> Before {
+        let state = (self.looks > 0).then(|| state(&self.role));
+        self.looks = self.looks.saturating_sub(1);
+        Before { counters: self.role.counters().clone(), state }
+    }
+
+    fn check_drop(&mut self, before: &Before, reason: DropReason) {
+        let counters = self.role.counters();
+        assert!(!reason.name().is_empty());
+        assert_eq!(counters.dropped(reason), before.counters.dropped(reason) + 1);
+        assert_eq!(counters.dropped_total(), before.counters.dropped_total() + 1);
+        assert_eq!(counters.delivered, before.counters.delivered);
+        assert_eq!(counters.sent, before.counters.sent);
+        if let Some(state_before) = &before.state
+            && !(self.traces)(reason)
+        {
+            let now = state(&self.role);
+            assert!(now == *state_before, "{reason:?} left a trace: {}", diff(state_before, &now));
+        }
+    }
+}
+
+/// A role before something happens to it.
+struct Before {
+    counters: Counters,
+    state: Option<String>,
+}
+
+/// Everything about a role but its counters.
+fn state(role: &impl Debug) -> String {
+    let mut text = format!("{role:?}");
+    let start = text.find("counters: Counters {").unwrap_or(text.len());
+    let len = text[start..].find('}').unwrap_or(0);
+    text.replace_range(start..start + len, "");
+    text
+}
+
+/// Where two states begin to differ.
+fn diff(before: &str, now: &str) -> String {
+    let same = before.bytes().zip(now.bytes()).take_while(|(a, b)| a == b).count();
+    let part = |text: &str| text.chars().skip(same.saturating_sub(60)).take(200).collect();
+    let [before, now]: [String; 2] = [part(before), part(now)];
+    format!("{before} -> {now}")
+}
+
+/// What can be answered.
+const SENT_KEPT: usize = 8;
+/// States compared in a run, if any.
+const LOOKS: u32 = 8;
+const LOOKING: u8 = 0x40;
+/// More than all queues of a role together hold packets.
+const OUTPUTS_MAX: usize = 70_000;
+/// Deadlines in one wait: a refresh every 30 s for some hours.
+const DEADLINES_MAX: u32 = 2_000;
