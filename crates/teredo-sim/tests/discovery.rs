@@ -1,6 +1,7 @@
 //! Local discovery: clients behind one NAT that turns nothing back.
 
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use core::net::Ipv6Addr;
 use core::time::Duration;
