@@ -7,8 +7,8 @@
 //! The extensions of RFC 6081 have their place in these modules and are not there yet: nonces of
 //! bubbles and symmetric NATs in `search` and `reception`, further sockets as further values of
 //! [`Local`](crate::Local). Until then a symmetric NAT takes the client off-line, and trailers are
-//! checked and otherwise ignored. `discovery` finds peers on the same link (RFC 4380 section 5.2.8);
-//! interval determination (section 5.2.7) is not there.
+//! checked and otherwise ignored. `discovery` finds peers on the same link (RFC 4380 section
+//! 5.2.8); interval determination (section 5.2.7) is not there.
 
 mod advertisement;
 mod discovery;

@@ -107,7 +107,7 @@ impl Client {
             return self.peers.set_deadline(id, Some(allowed_at));
         }
         let is_repeated = bubbles.is_repeated();
-        // A neighbour gets its bubbles on the link. It may have left, so repeated ones go both ways.
+        // A neighbour gets its bubbles on the link. It may have left: repeated ones go both ways.
         let is_near = self.approach_neighbour(now, id);
         if let Some(peer) = TeredoAddress::parse(address).filter(|_| !is_near || is_repeated) {
             self.send_bubble(now, peer.mapped, address);

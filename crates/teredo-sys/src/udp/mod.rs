@@ -58,8 +58,8 @@ impl UdpSocket {
         bind().context(|| format!("binding UDP {addr}"))
     }
 
-    /// Binds to a multicast group, which is then to be [joined](multicast::join); other programs may
-    /// do the same. What is sent to this host's own addresses does not arrive, nor what arrives
+    /// Binds to a multicast group, which is then to be [joined](multicast::join); other programs
+    /// may do the same. What is sent to this host's own addresses does not arrive, nor what arrives
     /// where somebody else has joined the group.
     ///
     /// # Errors
