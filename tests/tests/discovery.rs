@@ -19,28 +19,13 @@ fn two_clients_on_one_link_talk_directly() -> Result<()> {
         return Ok(());
     }
     let home = Home::new()?;
-    let first = home.client(&home.internet.clients[0], &[])?;
+    let first = home.client(&home.internet.clients[0])?;
     watch(&home.internet.clients[0])?;
-    let second = home.client(&home.neighbour, &[])?;
+    let second = home.client(&home.neighbour)?;
     traffic::ping(&home.internet.clients[0], second.address()?)?;
     traffic::ping(&home.neighbour, first.address()?)?;
     let counters = run(home.internet.clients[0].command("nft").args(["list", "counters"]))?;
     ensure!(!counters.contains("packets 0"), "not on the link: {counters}");
-    Ok(())
-}
-
-#[test]
-fn without_local_discovery_they_are_apart() -> Result<()> {
-    if needs::skip_for(needs::missing(&["ping"])) {
-        return Ok(());
-    }
-    let home = Home::new()?;
-    let first = home.client(&home.internet.clients[0], &["--no-local-discovery"])?;
-    let _second = home.client(&home.neighbour, &[])?;
-    let address = first.address()?.to_string();
-    let mut ping = home.neighbour.command("ping");
-    ping.args(["-6", "-q", "-c", "3", "-W", "1", &address]);
-    ensure!(!ping.output()?.status.success(), "this NAT turns packets back");
     Ok(())
 }
 
@@ -58,9 +43,9 @@ impl Home {
         Ok(Self { internet, neighbour, _server: server })
     }
 
-    fn client(&self, host: &Namespace, options: &[&str]) -> Result<roles::Running> {
+    fn client(&self, host: &Namespace) -> Result<roles::Running> {
         let mut command = roles::our_client_in(&self.internet, host, &program::debug()?);
-        command.arg("--no-port-mapping").args(options);
+        command.arg("--no-port-mapping");
         let mut process = Process::start(host.name(), self.internet.directory(), &mut command)?;
         process.wait_until(PATIENCE, |it| it.stdout().contains("\"state\":\"qualified\""))?;
         let address = roles::teredo_address(host).context("no address")?;

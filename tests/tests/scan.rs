@@ -22,8 +22,9 @@ use teredo_wire::{Writer, checksum};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long an answer takes at the most, where none is lost.
 const ANSWER: Duration = Duration::from_millis(500);
-/// Sent before an answer shows that all of them have arrived: less than any queue on the way holds.
-const BATCH: usize = 128;
+/// Ports tried, by two packets each, before an answer shows that all have arrived: fewer packets
+/// than any queue on the way holds.
+const BATCH: usize = 96;
 /// Where the scanner is, behind the native host.
 const SCANNER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 6, 9, 0, 0, 0, 2);
 const SCANNER_PORT: u16 = 40_000;
@@ -115,9 +116,6 @@ impl Scanner {
         for batch in ports.chunks(BATCH) {
             for port in batch {
                 self.send(next_header::TCP, &mut syn(*port), 16)?;
-            }
-            self.settle()?;
-            for port in batch {
                 self.send(next_header::UDP, &mut datagram(*port), 6)?;
             }
             self.settle()?;

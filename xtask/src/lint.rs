@@ -35,7 +35,9 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn formatting() -> Result<()> {
-    workspace::run(workspace::cargo().args(["fmt", "--all", "--check"]))
+    workspace::run(workspace::cargo().args(["fmt", "--all", "--check"]))?;
+    let fuzz = ["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"];
+    workspace::run(workspace::cargo().args(fuzz))
 }
 
 fn clippy() -> Result<()> {

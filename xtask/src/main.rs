@@ -1,4 +1,5 @@
-//! Developer commands: `cargo xtask test`, `lint`, `bench`, `soak`, `conformance`, `licenses`.
+//! Developer commands: `cargo xtask test`, `lint`, `bench`, `matrix`, `soak`, `conformance`,
+//! `licenses`.
 //!
 //! One place for everything that is not the product. It runs other programs and reads the source
 //! tree; it is never part of a release and nothing depends on it.
@@ -9,9 +10,11 @@ mod bench;
 mod conformance;
 mod dist;
 mod floors;
+mod fuzz;
 mod licences;
 mod lint;
 mod loom;
+mod matrix;
 mod soak;
 mod source;
 mod test;
@@ -43,6 +46,8 @@ enum Command {
     Licenses,
     /// Put together the C library: shared, static, headers, pkg-config
     Dist(dist::Arguments),
+    /// Every pair of NATs in the simulator, and what connects it
+    Matrix(matrix::Arguments),
     /// Try all interleavings of the hand-overs between threads
     Loom,
     /// Long runs by name; without a name, list them
@@ -57,6 +62,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Licenses => licences::run(),
         Command::Dist(arguments) => dist::run(&arguments),
+        Command::Matrix(arguments) => matrix::run(&arguments),
         Command::Loom => loom::run(),
         Command::Soak(arguments) => soak::run(&arguments),
     };

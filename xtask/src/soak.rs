@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::workspace;
+use crate::{fuzz, workspace};
 
 /// Labs between two signs of life.
 const PROGRESS_EVERY: u32 = 20;
@@ -40,7 +40,7 @@ struct Soak {
     run: fn(u32, u64) -> Result<()>,
 }
 
-const SOAKS: [Soak; 5] = [
+const SOAKS: [Soak; 6] = [
     Soak {
         name: "sim",
         runs: 100_000,
@@ -70,6 +70,12 @@ const SOAKS: [Soak; 5] = [
         runs: 1_000,
         what: "ports, a change every 10 ms: the firewall keeps none that was given up; as root",
         run: firewall,
+    },
+    Soak {
+        name: "fuzz",
+        runs: 10,
+        what: "minutes of each fuzz target, with the inputs of fuzz/corpus to start from",
+        run: |minutes, _seed| fuzz::run(minutes),
     },
 ];
 

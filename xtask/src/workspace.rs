@@ -38,8 +38,18 @@ pub(crate) fn shown(command: &Command) -> String {
 
 /// All packages of the resolved graph, as `cargo metadata` tells.
 pub(crate) fn metadata() -> Result<Metadata> {
+    metadata_of("Cargo.toml")
+}
+
+/// The same of the workspace with the fuzz targets.
+pub(crate) fn metadata_of_fuzz() -> Result<Metadata> {
+    metadata_of("fuzz/Cargo.toml")
+}
+
+fn metadata_of(manifest: &str) -> Result<Metadata> {
     let mut command = cargo();
-    command.args(["metadata", "--format-version", "1", "--locked"]).stderr(Stdio::inherit());
+    command.args(["metadata", "--format-version", "1", "--locked", "--manifest-path", manifest]);
+    command.stderr(Stdio::inherit());
     let output = command.output().context("cannot run cargo metadata")?;
     if !output.status.success() {
         bail!("cargo metadata failed ({})", output.status);

@@ -8,6 +8,7 @@ use teredo_proto::role::TRANSMIT_LEN_MAX;
 use teredo_proto::{Arrival, Event, Inbound, Instant, Local, Outbound, Role, Transmit};
 
 use crate::io::{Clock, DatagramSocket, PacketDevice, Ready, Waiter, Wanted};
+use crate::random::RandomSockets;
 use crate::tally::Tally;
 
 /// Packets read from the device in one turn: as many as a receive batch holds, so that neither
@@ -32,6 +33,7 @@ pub struct Engine<R, S, D> {
     sockets: Vec<S>,
     /// What the second socket is to the role.
     second: Local,
+    random: RandomSockets<S>,
     device: D,
     tally: Tally,
     failures_in_a_row: u32,
@@ -49,6 +51,7 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
             role,
             sockets,
             second: Local::Secondary,
+            random: RandomSockets::new(),
             device,
             tally: Tally::default(),
             failures_in_a_row: 0,
@@ -97,7 +100,7 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
     pub fn run(
         &mut self,
         clock: &impl Clock,
-        waiter: &mut impl Waiter,
+        waiter: &mut impl Waiter<S>,
         host: &mut impl Host<R>,
     ) -> io::Result<()> {
         let mut ready = Ready::default();
@@ -107,6 +110,7 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
                 return Ok(());
             }
             let timeout = self.timeout(clock.now(), host);
+            self.random.watch(waiter)?;
             waiter.wait(timeout, self.wanted(), &mut ready)?;
         }
     }
@@ -121,7 +125,14 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
                 self.tally.delivery_errors += self.sockets[index].read_errors()? as u64;
             }
             if ready.sockets[index] {
-                self.receive(now, index)?;
+                let on = if index == 0 { Local::Primary } else { self.second };
+                self.receive(now, on)?;
+            }
+        }
+        for &number in &ready.random {
+            if let Some(socket) = self.random.find(number) {
+                self.tally.delivery_errors += socket.read_errors()? as u64;
+                self.receive(now, Local::Random(number))?;
             }
         }
         if ready.device && !self.is_congested {
@@ -143,8 +154,11 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
     }
 
     /// One batch from one socket.
-    fn receive(&mut self, now: Instant, index: usize) -> io::Result<()> {
-        let count = match self.sockets[index].receive() {
+    fn receive(&mut self, now: Instant, on: Local) -> io::Result<()> {
+        let Some(socket) = socket_of(&mut self.sockets, &mut self.random, on) else {
+            return Ok(());
+        };
+        let count = match socket.receive() {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(_) if self.failures_in_a_row < FAILURES_MAX => {
@@ -155,9 +169,9 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
             Err(error) => return Err(error),
         };
         self.failures_in_a_row = 0;
-        let on = if index == 0 { Local::Primary } else { self.second };
         for datagram in 0..count {
-            let datagram = self.sockets[index].received(datagram);
+            let Some(socket) = socket_of(&mut self.sockets, &mut self.random, on) else { break };
+            let datagram = socket.received(datagram);
             if datagram.truncated {
                 self.tally.datagrams_truncated += 1;
                 continue;
@@ -190,6 +204,11 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
             };
             self.tally.packets_read += 1;
             match self.role.handle_packet(now, &slot[..len]) {
+                Outbound::Send { to, via: Local::Random(number) } => {
+                    if !self.random.put(number, &slot[..len], to) {
+                        self.tally.datagrams_overflowed += 1;
+                    }
+                }
                 Outbound::Send { to, via } => socket.commit(len, to, source(via, secondary)),
                 Outbound::Queued | Outbound::Dropped(_) => {}
             }
@@ -205,8 +224,14 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
             self.flush()?;
             let mut is_quiet = true;
             while let Some(event) = self.role.poll_event() {
-                host.handle_event(now, &mut self.role, event)?;
                 is_quiet = false;
+                if let Event::BindPort(local) = event {
+                    self.bind(now, local);
+                } else if let Event::ReleasePort(Local::Random(number)) = event {
+                    self.random.close(number);
+                } else {
+                    host.handle_event(now, &mut self.role, event)?;
+                }
             }
             if is_quiet {
                 break;
@@ -229,6 +254,11 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
                 None => (&mut self.overflow[..], false),
             };
             match self.role.poll_transmit(buffer) {
+                Some(Transmit::Datagram { to, via: Local::Random(number), len }) => {
+                    if !self.random.put(number, &buffer[..len], to) {
+                        self.tally.datagrams_overflowed += 1;
+                    }
+                }
                 Some(Transmit::Datagram { to, via, len }) if has_slot => {
                     socket.commit(len, to, source(via, secondary));
                 }
@@ -249,7 +279,16 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
             self.tally.count_send(&report);
             self.is_congested = report.pending > 0;
         }
-        Ok(())
+        self.random.flush(&mut self.tally)
+    }
+
+    /// Gives the role one more socket.
+    fn bind(&mut self, now: Instant, local: Local) {
+        let port = match local {
+            Local::Random(number) => self.random.bind(number, &self.sockets[0]),
+            Local::Primary | Local::Secondary | Local::Discovery => None,
+        };
+        self.role.handle_bound(now, local, port);
     }
 
     fn wanted(&self) -> Wanted {
@@ -303,8 +342,21 @@ impl Flow {
 
 fn source(via: Local, secondary: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
     match via {
-        Local::Primary | Local::Discovery => None,
+        Local::Primary | Local::Discovery | Local::Random(_) => None,
         Local::Secondary => secondary,
+    }
+}
+
+/// The socket that a role knows by `local`.
+fn socket_of<'a, S: DatagramSocket>(
+    sockets: &'a mut [S],
+    random: &'a mut RandomSockets<S>,
+    local: Local,
+) -> Option<&'a mut S> {
+    match local {
+        Local::Primary => sockets.first_mut(),
+        Local::Secondary | Local::Discovery => sockets.get_mut(1),
+        Local::Random(number) => random.find(number),
     }
 }
 

@@ -8,7 +8,13 @@ use teredo_proto::Instant;
 pub use teredo_sys::udp::{Received, SendReport};
 
 /// A UDP socket with room for a batch each way.
-pub trait DatagramSocket {
+pub trait DatagramSocket: Sized {
+    /// Binds one more at the same address, on any free port and with room for small batches.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn bind_beside(&self) -> io::Result<Self>;
+
     /// The address and port it is bound to.
     fn local_addr(&self) -> SocketAddrV4;
 
@@ -63,7 +69,13 @@ pub trait Clock {
 }
 
 /// Sleeps until there is something to do.
-pub trait Waiter {
+pub trait Waiter<S> {
+    /// Watches a random port from now on, until its socket is closed.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn watch(&mut self, number: u16, socket: &S) -> io::Result<()>;
+
     /// Waits for what `wanted` asks, for an error or one of the host's own sources, at most for
     /// `timeout` (`None`: for ever), and tells in `ready` what there is: nothing after a timeout.
     fn wait(
@@ -90,6 +102,8 @@ pub struct Ready {
     pub sockets: [bool; SOCKETS_MAX],
     /// The sockets with something in their error queue, by position.
     pub errors: [bool; SOCKETS_MAX],
+    /// The random ports with something to receive, or an error, by number.
+    pub random: Vec<u16>,
     /// There is room to send on the first socket.
     pub room: bool,
     /// The device has a packet.
@@ -101,9 +115,11 @@ pub struct Ready {
 impl Ready {
     /// Nothing is ready.
     pub fn clear(&mut self) {
-        let mut sources = std::mem::take(&mut self.sources);
+        let (mut sources, mut random) =
+            (std::mem::take(&mut self.sources), std::mem::take(&mut self.random));
         sources.clear();
-        *self = Self { sources, ..Self::default() };
+        random.clear();
+        *self = Self { sources, random, ..Self::default() };
     }
 }
 

@@ -17,8 +17,9 @@ pub mod interface;
 pub mod io;
 pub mod linux;
 pub mod network;
+pub mod random;
 pub mod resolve;
-pub mod tally;
+mod tally;
 
 pub use engine::{Engine, Flow, Host};
 pub use tally::Tally;

@@ -7,7 +7,9 @@ mod support;
 use std::io;
 use std::time::Duration;
 
-use support::{Bench, FakeSocket, Happened, Sending, device_ready, room_ready, socket_ready};
+use support::{
+    Bench, FakeSocket, Happened, RANDOM, Sending, device_ready, room_ready, socket_ready,
+};
 use teredo_engine::engine::BURST;
 use teredo_engine::io::{Ready, Wanted};
 use teredo_proto::{Instant, Local};
@@ -300,4 +302,42 @@ fn the_farewell_is_sent_before_the_loop_ends() {
     let outcome = Bench::new(128).run();
     outcome.result.as_ref().unwrap();
     assert_eq!(outcome.sent(), [b"bye"]);
+}
+
+#[test]
+fn a_random_port_is_bound_watched_used_and_closed() {
+    let mut bench = Bench::new(128);
+    bench.primary.arrivals.extend([Ok(vec![b"B".to_vec()]), Ok(vec![b"R".to_vec()])]);
+    let arrivals = [Ok(vec![b"D1".to_vec(), b"A".to_vec()])].into_iter().collect();
+    bench.primary.beside.borrow_mut().push_back(arrivals);
+    bench.device.packets.extend([Ok(b"T1".to_vec()), Ok(b"T2".to_vec()), Ok(b"S3".to_vec())]);
+    let random_ready = Some(Ready { random: vec![5], ..Ready::default() });
+    bench.script.steps.extend([
+        socket_ready(),
+        device_ready(),
+        random_ready.clone(),
+        socket_ready(),
+        random_ready,
+    ]);
+    let outcome = bench.run();
+    assert_eq!(outcome.bound, [Some(50_000)]);
+    assert_eq!(outcome.happened.iter().filter(|it| **it == Happened::Watched(5)).count(), 1);
+    // Its batch holds one datagram, so the second one goes out in between.
+    assert_eq!(outcome.sent(), [&b"bound"[..], b"T1", b"S3", b"T2", b"A", b"bye"]);
+    assert_eq!(
+        outcome.seen,
+        [(Local::Primary, b'B'), (RANDOM, b'D'), (RANDOM, b'A'), (Local::Primary, b'R')]
+    );
+}
+
+#[test]
+fn a_role_hears_that_there_is_no_random_port() {
+    let mut bench = Bench::new(128);
+    bench.primary.arrivals.push_back(Ok(vec![b"B".to_vec()]));
+    bench.device.packets.push_back(Ok(b"T1".to_vec()));
+    bench.script.steps.extend([socket_ready(), device_ready()]);
+    let outcome = bench.run();
+    assert_eq!(outcome.bound, [None]);
+    assert_eq!(outcome.tally.datagrams_overflowed, 1);
+    assert!(outcome.result.is_ok());
 }

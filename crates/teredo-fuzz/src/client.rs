@@ -214,6 +214,8 @@ impl Host {
     }
 
     fn command(&mut self, number: u8) {
+        // What was decided under the old policy is out before there is another.
+        self.drain();
         let (now, client) = (self.bench.now, &mut self.bench.role);
         match number {
             0..16 => client.set_policy(self.asked.set_policy(number)),
@@ -221,8 +223,8 @@ impl Host {
             20 => client.stop(),
             21 => client.network_changed(now, Some(*CLIENT.ip())),
             22 => client.network_changed(now, None),
-            23 => drop(client.set_server(now, world::PEER_SERVER, None)),
-            24 => drop(client.set_server(now, SERVER, Some(SECONDARY))),
+            23 => _ = client.set_server(now, world::PEER_SERVER, None),
+            24 => _ = client.set_server(now, SERVER, Some(SECONDARY)),
             25 => client.set_refresh_interval(Duration::from_secs(5)),
             _ => client.set_filter(world::filter()),
         }

@@ -28,11 +28,15 @@ impl Ipv4Filter {
     /// when there is no NAT.
     pub fn is_global(&self, address: Ipv4Addr) -> bool {
         let allowed = || self.allowed.iter().any(|range| range.contains(address));
-        let broadcast =
-            |subnet: &Ipv4Cidr| subnet.prefix_len() < 31 && subnet.broadcast() == address;
         is_global_unicast(address)
             && (!is_special_purpose(address) || allowed())
-            && !self.subnets.iter().any(broadcast)
+            && !self.is_broadcast(address)
+    }
+
+    /// Whether `address` is the directed broadcast of a subnet attached to this host.
+    pub(crate) fn is_broadcast(&self, address: Ipv4Addr) -> bool {
+        let is_its = |subnet: &Ipv4Cidr| subnet.prefix_len() < 31 && subnet.broadcast() == address;
+        self.subnets.iter().any(is_its)
     }
 
     /// Checks the endpoint embedded in a Teredo address to which a server or relay would send.

@@ -156,6 +156,8 @@ drop_reasons! {
     UnusableMtu = "unusable-mtu",
     /// A packet from an endpoint that is not proven to lead to its Teredo source.
     UnprovenPeer = "unproven-peer",
+    /// An Alternate Address Trailer of impossible length (RFC 6081 section 5.6.4.2).
+    BadAlternates = "bad-alternates",
     /// A bubble that asks for an answer past the limits of RFC 4380 section 5.2.6.
     BubbleLimit = "bubble-limit",
 

@@ -32,6 +32,10 @@ pub trait Role {
     /// [`TRANSMIT_LEN_MAX`] bytes; `None` when there is nothing.
     fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<Transmit>;
 
+    /// Takes the host's answer to [`Event::BindPort`]: the local port of the new socket, or `None`
+    /// when there is none to be had. Roles that never ask ignore it.
+    fn handle_bound(&mut self, _now: Instant, _local: Local, _port: Option<u16>) {}
+
     /// The next thing to tell the host; `None` when there is nothing.
     fn poll_event(&mut self) -> Option<Event>;
 
@@ -46,6 +50,10 @@ pub trait Role {
 /// they came in, through [`Outbound::Send`].
 pub const TRANSMIT_LEN_MAX: usize = 1500;
 
+/// The most random ports of a client at a time: as many connections through port-symmetric NATs. A
+/// NAT of a home has a few thousand mappings for all its hosts.
+pub const RANDOM_PORTS_MAX: usize = 64;
+
 /// Where a datagram came from and on which socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
@@ -55,7 +63,7 @@ pub struct Arrival {
     pub on: Local,
 }
 
-/// One of the sockets of a role. The random ports of RFC 6081 will be further ones.
+/// One of the sockets of a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Local {
     /// The service port of a client or relay; a server's primary address.
@@ -65,6 +73,9 @@ pub enum Local {
     /// What was sent to the multicast group of local discovery (RFC 4380 section 5.2.8). Nothing
     /// leaves from here.
     Discovery,
+    /// A random port of RFC 6081 section 3.3, one for each peer that needs it. Numbers are not used
+    /// again until 65,535 others have been.
+    Random(u16),
 }
 
 /// What is to be done with a received datagram.
@@ -127,6 +138,11 @@ pub enum Event {
     AddressDeprecated,
     /// The client learned what kind of NAT it is behind.
     NatKindChanged(NatKind),
+    /// The role wants a socket more, on any free port; the answer goes to
+    /// [`Role::handle_bound`]. There are never more than [`RANDOM_PORTS_MAX`] of them.
+    BindPort(Local),
+    /// The role has no more use for that socket, or for the answer.
+    ReleasePort(Local),
     /// The server asks for a new key for the client (`true`), or no more (`false`). The old one
     /// still serves.
     KeyRenewal(bool),
@@ -253,6 +269,9 @@ pub enum Reason {
     Peer,
     /// The next discovery bubble (RFC 4380 section 5.2.8).
     Discovery,
+    /// Keeping a random port in use, or repeating or giving up the test of one (RFC 6081 sections
+    /// 5.4.2.1 and 5.5.2.2).
+    RandomPort,
     /// The end of an overload.
     Overload,
 }

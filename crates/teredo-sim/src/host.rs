@@ -105,6 +105,7 @@ impl Service {
 
     /// Starts the role from nothing but its configuration.
     pub(crate) fn restart(&mut self, now: Instant, seed: Seed) {
+        self.sockets.retain(|(local, _)| !matches!(local, Local::Random(_)));
         self.role = self.plan.build(now, seed);
         self.outbound = OutboundCounts::default();
     }
@@ -133,6 +134,10 @@ impl Service {
         let left = counters.sent + unreachable;
         let never_queued = self.outbound.sent_at_once + self.outbound.refused_unreachable;
         self.outbound.queued as i64 + never_queued as i64 - left as i64
+    }
+
+    pub(crate) fn has_port(&self, port: u16) -> bool {
+        self.sockets.iter().any(|(_, socket)| socket.port() == port)
     }
 
     pub(crate) fn local(&self, endpoint: SocketAddrV4) -> Option<Local> {

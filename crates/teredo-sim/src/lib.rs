@@ -11,6 +11,7 @@
 pub mod gateway;
 pub mod host;
 pub mod link;
+pub mod matrix;
 pub mod nat;
 pub mod stack;
 pub mod trace;

@@ -13,6 +13,7 @@ use crate::host::HostId;
 pub(crate) struct BubbleMeter {
     recent: BTreeMap<(HostId, Ipv6Addr), VecDeque<Instant>>,
     most: usize,
+    total: usize,
 }
 
 impl BubbleMeter {
@@ -23,11 +24,17 @@ impl BubbleMeter {
         }
         recent.push_back(now);
         self.most = self.most.max(recent.len());
+        self.total += 1;
     }
 
     /// The host lost its memory, and with it what it knew of limits.
     pub(crate) fn note_restart(&mut self, host: HostId) {
         self.recent.retain(|(sender, _), _| *sender != host);
+    }
+
+    /// All bubbles, one for each datagram.
+    pub(crate) fn total(&self) -> usize {
+        self.total
     }
 
     /// The most bubbles that one host sent to one destination within [`METER_WINDOW`].

@@ -165,9 +165,15 @@ impl Nat {
 
     fn map(&mut self, now: Instant, key: Key) -> Option<SocketAddrV4> {
         self.sweep(now);
-        let address = self.pick_address(*key.internal.ip())?;
-        let port = self.pick_port(now, address, key.internal.port())?;
-        let external = SocketAddrV4::new(address, port);
+        let explicit = self.explicit.external(now, key.internal);
+        let external = match explicit.filter(|external| self.is_unmapped(now, *external)) {
+            Some(explicit) => explicit, // the first mapping of its owner
+            None => {
+                let address = self.pick_address(*key.internal.ip())?;
+                let port = self.pick_port(now, address, key.internal.port())?;
+                SocketAddrV4::new(address, port)
+            }
+        };
         let expires = now + self.config.lifetime;
         self.mappings.insert(external, MappingState { key, expires, admitted: BTreeMap::new() });
         self.index.insert(key, external);
@@ -204,8 +210,11 @@ impl Nat {
 
     fn is_free(&self, now: Instant, address: Ipv4Addr, port: u16) -> bool {
         let external = SocketAddrV4::new(address, port);
+        self.is_unmapped(now, external) && self.explicit.internal(now, external).is_none()
+    }
+
+    fn is_unmapped(&self, now: Instant, external: SocketAddrV4) -> bool {
         self.mappings.get(&external).is_none_or(|state| state.expires <= now)
-            && self.explicit.internal(now, external).is_none()
     }
 
     /// Drops what expired, once a lifetime: the tables hold at most the mappings of two lifetimes.

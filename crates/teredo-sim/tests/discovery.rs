@@ -6,6 +6,7 @@
 use core::net::Ipv6Addr;
 use core::time::Duration;
 
+use teredo_proto::client::Traversal;
 use teredo_proto::{DropReason, Reason, Role};
 use teredo_sim::{HostId, NatConfig, NatId, World};
 
@@ -27,8 +28,11 @@ impl Home {
 
     fn add(&mut self, local_discovery: bool) -> HostId {
         let nat = self.nat;
-        let client =
-            self.world.add_client_with(nat, |config| config.local_discovery = local_discovery);
+        // Hairpinning of RFC 6081 would bring them together as well.
+        let client = self.world.add_client_with(nat, |config| {
+            config.local_discovery = local_discovery;
+            config.traversal = Traversal::NONE;
+        });
         let qualified = self.world.run_until(SECOND, |world| world.is_qualified(client));
         qualified.unwrap();
         client

@@ -1,4 +1,4 @@
-//! Who connects behind which NATs (protocol section 6.2).
+//! Who connects behind which NATs (protocol sections 6.1, 6.2 and 6.5).
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "these are tests")]
 
@@ -6,7 +6,10 @@ mod common;
 
 use core::time::Duration;
 
+use teredo_proto::client::Traversal;
 use teredo_proto::role::{NatKind, OfflineReason, State};
+use teredo_sim::matrix::{self, KINDS, Technique};
+use teredo_sim::nat::Hairpin;
 use teredo_sim::{HostId, Link, NatConfig, Place, World};
 
 use common::{PLAIN, SECOND, ping, ping_until_answered, qualify};
@@ -67,14 +70,14 @@ fn plain_nats_connect_when_both_begin_at_once() {
     }
 }
 
-//= C-QUAL-08, C-QUAL-10: a client behind a symmetric NAT is off-line for that reason
+//= C-QUAL-08, C-QUAL-10: a client of RFC 4380 alone behind a symmetric NAT is off-line
 #[test]
-fn symmetric_nats_go_offline() {
-    for key in ["ps", "pp", "seq", "addr"] {
+fn symmetric_nats_go_offline_without_rfc_6081() {
+    for key in ["ups", "ps", "pp", "seq", "addr"] {
         let mut world = World::new(3);
         world.add_server();
         let nat = world.add_nat_at(Place::Internet, kind(key), 8);
-        let client = world.add_client(nat);
+        let client = world.add_client_with(nat, |config| config.traversal = Traversal::NONE);
         let offline = State::Offline(OfflineReason::SymmetricNat);
         let took = world.run_until(SECOND, |world| world.state(client) == Some(offline));
         assert!(took.is_ok(), "{key}\n{}", world.log_text());
@@ -91,6 +94,8 @@ fn kinds_of_nat_are_recognised() {
         ("cone", NatKind::EndpointIndependent),
         ("ar", NatKind::EndpointIndependent),
         ("pr", NatKind::EndpointIndependent),
+        ("upr", NatKind::EndpointIndependent),
+        ("ups", NatKind::PortSymmetric),
         ("ps", NatKind::PortSymmetric),
         ("pp", NatKind::PortSymmetric),
         ("seq", NatKind::PortSymmetric),
@@ -153,16 +158,48 @@ fn nested_nats_connect() {
     }
 }
 
+/// Two clients behind one NAT of this kind, and whether a ping from one to the other is answered.
+fn connects_behind_one_nat(config: NatConfig, traversal: Traversal) -> bool {
+    let mut world = World::new(8);
+    world.add_server();
+    let nat = world.add_nat(config);
+    let [a, b] =
+        [(); 2].map(|()| world.add_client_with(nat, |config| config.traversal = traversal));
+    qualify(&mut world, &[a, b]);
+    ping(&mut world, a, b, SECOND).is_some()
+}
+
 #[test]
 fn hairpinning_connects_clients_behind_one_nat() {
-    use teredo_sim::nat::Hairpin;
-    for (hairpin, connects) in [(Hairpin::None, false), (Hairpin::External, true)] {
-        let mut world = World::new(8);
+    let nat = |hairpin| NatConfig { hairpin, ..NatConfig::pr() };
+    let no_alternates = Traversal { hairpin: false, ..Traversal::ALL };
+    for (hairpin, plain, symmetric) in [
+        (Hairpin::None, false, false),
+        (Hairpin::External, true, true),
+        (Hairpin::Internal, false, true),
+    ] {
+        assert_eq!(connects_behind_one_nat(nat(hairpin), Traversal::NONE), plain, "{hairpin:?}");
+        assert_eq!(connects_behind_one_nat(nat(hairpin), no_alternates), symmetric, "{hairpin:?}");
+    }
+}
+
+//= X-HP-09: behind one NAT without hairpinning, and behind two NATs below a third
+#[test]
+fn other_addresses_connect_clients_where_nothing_turns_back() {
+    for key in KINDS {
+        assert!(connects_behind_one_nat(kind(key), Traversal::ALL), "{key}");
+    }
+    for hairpin in [true, false] {
+        let mut world = World::new(9);
         world.add_server();
-        let nat = world.add_nat(NatConfig { hairpin, ..NatConfig::pr() });
-        let [a, b] = [(); 2].map(|()| world.add_client(nat));
+        let outer = world.add_nat(NatConfig::pr());
+        let nats = [(); 2].map(|()| world.add_nat_at(outer, kind("upr"), 1));
+        let traversal = Traversal { hairpin, ..Traversal::ALL };
+        let [a, b] =
+            nats.map(|nat| world.add_client_with(nat, |config| config.traversal = traversal));
         qualify(&mut world, &[a, b]);
-        assert_eq!(ping(&mut world, a, b, SECOND).is_some(), connects, "{hairpin:?}");
+        let answer = ping(&mut world, a, b, SECOND);
+        assert_eq!(answer.is_some(), hairpin, "{}", world.log_text());
     }
 }
 
@@ -210,6 +247,76 @@ fn bad_links_only_delay_the_way_through_a_relay() {
             let pairs = [(client, native), (native, client)];
             let answered = ping_until_answered(&mut world, &pairs, left);
             assert_eq!(answered, [true; 2], "{seed} {key}\n{}", world.log_text());
+        }
+    }
+}
+
+/// Runs a cell of the matrix a few times and says how often it connected.
+fn connections(kinds: [usize; 2], traversals: [Traversal; 2]) -> usize {
+    let connected = |seed| {
+        let connection = matrix::connect(seed, kinds, traversals);
+        connection.unwrap_or_else(|stopped| panic!("{kinds:?}, seed {seed}: {stopped}")).took
+    };
+    (1..=SEEDS).filter_map(connected).count()
+}
+
+const SEEDS: u64 = 5;
+
+/// All pairs of kinds, by their numbers.
+fn pairs() -> impl Iterator<Item = [usize; 2]> {
+    (0..KINDS.len()).flat_map(|from| (0..KINDS.len()).map(move |to| [from, to]))
+}
+
+/// Whether two address-symmetric NATs may meet by chance, or a NAT whose endpoint was reserved is
+/// better than the RFC says (E-29).
+fn may_exceed(from: usize, to: usize) -> bool {
+    let is = |index: usize, key| KINDS[index] == key;
+    is(from, "upr") || is(to, "upr") || is(from, "addr") || is(to, "addr")
+}
+
+//= N-NAT-07, X-SNS-14, X-UPNP-12, X-PP-15, X-SS-11: what figure 1 promises connects, all else not
+#[test]
+fn pairs_connect_as_rfc_6081_has_it() {
+    for [from, to] in pairs() {
+        let connected = connections([from, to], [Traversal::ALL; 2]) as u64;
+        let pair = [KINDS[from], KINDS[to]];
+        if Technique::of(from, to) != Technique::None {
+            assert_eq!(connected, SEEDS, "{pair:?}");
+        } else if !may_exceed(from, to) {
+            assert_eq!(connected, 0, "{pair:?}");
+        }
+    }
+}
+
+//= X-INDEP-01, X-DEP-01: with an extension off, on both sides, everything else connects as before
+#[test]
+fn each_extension_can_be_switched_off() {
+    let all = Traversal::ALL;
+    let switched = [
+        Traversal { symmetric: false, ..all },
+        Traversal { mapped_symmetric: false, ..all },
+        Traversal { port_preserving: false, ..all },
+        Traversal { sequential: false, ..all },
+        Traversal { hairpin: false, ..all },
+        Traversal { load_reduction: false, ..all },
+        Traversal::NONE,
+    ];
+    for traversal in switched {
+        let left = traversal.with_dependencies();
+        for [from, to] in pairs() {
+            let technique = Technique::of(from, to);
+            // Without support of symmetric NATs no client behind one qualifies.
+            if technique == Technique::None || !technique.is_in(left) || !left.symmetric {
+                continue;
+            }
+            let connected = connections([from, to], [traversal; 2]) as u64;
+            assert_eq!(connected, SEEDS, "{} {} {traversal:?}", KINDS[from], KINDS[to]);
+        }
+    }
+    for kinds in plain_pairs() {
+        let numbers = kinds.map(|key| KINDS.iter().position(|kind| *kind == key).unwrap());
+        for traversals in [[Traversal::NONE; 2], [Traversal::NONE, all], [all, Traversal::NONE]] {
+            assert_eq!(connections(numbers, traversals) as u64, SEEDS, "{kinds:?}");
         }
     }
 }

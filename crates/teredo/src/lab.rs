@@ -49,8 +49,9 @@ use self::wires::{Totals, Wires};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// NATs before the clients: cone, ar (address-restricted), pr (port-restricted), ps
-    /// (port-symmetric); one for both, or two
+    /// NATs before the clients: cone, ar (address-restricted), pr (port-restricted), pp (symmetric,
+    /// preserves ports), seq (symmetric, sequential ports), ps (symmetric, random ports); one for
+    /// both, or two
     #[arg(long, value_name = "KIND[,KIND]", default_value = "pr,pr")]
     nat: Nats,
 

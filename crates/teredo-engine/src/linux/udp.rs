@@ -16,6 +16,9 @@ const RECEIVE_SLOTS: usize = BURST;
 /// A burst from the device and as many answers of the role beside it.
 const SEND_SLOTS: usize = 2 * BURST;
 
+/// The same for a random port, which serves one peer: 70 KB for both batches.
+const RANDOM_PORT_SLOTS: usize = 16;
+
 /// The same for a multicast group, where clients say twice in ten minutes that they are there.
 const GROUP_SLOTS: usize = 16;
 
@@ -58,6 +61,15 @@ impl UdpPort {
 }
 
 impl DatagramSocket for UdpPort {
+    fn bind_beside(&self) -> io::Result<Self> {
+        let addr = SocketAddrV4::new(*self.local_addr().ip(), 0);
+        Ok(Self {
+            socket: UdpSocket::bind(addr)?,
+            inbox: RecvBatch::new(RANDOM_PORT_SLOTS, SLOT_BYTES),
+            outbox: SendBatch::new(RANDOM_PORT_SLOTS, SLOT_BYTES),
+        })
+    }
+
     fn local_addr(&self) -> SocketAddrV4 {
         self.socket.local_addr()
     }

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use teredo_proto::Role;
+use teredo_proto::role::RANDOM_PORTS_MAX;
 use teredo_sys::epoll::{Events, Interest, Poller};
 
 use super::{HostDevice, UdpPort};
@@ -65,7 +66,11 @@ impl Waits {
     }
 }
 
-impl Waiter for Waits {
+impl Waiter<UdpPort> for Waits {
+    fn watch(&mut self, number: u16, socket: &UdpPort) -> io::Result<()> {
+        self.poller.add(socket, RANDOM + u64::from(number), Interest::Read)
+    }
+
     fn wait(
         &mut self,
         timeout: Option<Duration>,
@@ -81,6 +86,7 @@ impl Waiter for Waits {
             match event.token {
                 // The device is read in case of an error too: the error is then the read's.
                 DEVICE => ready.device = true,
+                token if token >= RANDOM => ready.random.push((token - RANDOM) as u16),
                 token if token >= SOURCES => ready.sources.push(token - SOURCES),
                 socket => {
                     let socket = socket as usize;
@@ -100,5 +106,8 @@ const DEVICE: u64 = SOCKETS_MAX as u64;
 /// The tokens of the host's own sources start here.
 const SOURCES: u64 = DEVICE + 1;
 
+/// The tokens of random ports start here; no host has as many sources.
+const RANDOM: u64 = 1 << 32;
+
 /// Room for every source there is, so that one wait tells all.
-const EVENTS_MAX: usize = 16;
+const EVENTS_MAX: usize = 16 + RANDOM_PORTS_MAX;

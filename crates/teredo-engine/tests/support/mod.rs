@@ -28,6 +28,8 @@ pub(crate) enum Happened {
     Timeout(u64),
     /// The loop went to sleep for this long.
     Waited(Option<Duration>, Wanted),
+    /// The loop has a random port watched.
+    Watched(u16),
     /// The host was told an event, then that there are no more.
     Event,
     EventsEnd,
@@ -48,14 +50,18 @@ pub(crate) enum Sending {
     Breaks,
 }
 
+pub(crate) type Arrivals = VecDeque<io::Result<Vec<Vec<u8>>>>;
+
 pub(crate) struct FakeSocket {
     pub(crate) log: Log,
     pub(crate) addr: SocketAddrV4,
     /// Batches to receive, or errors.
-    pub(crate) arrivals: VecDeque<io::Result<Vec<Vec<u8>>>>,
+    pub(crate) arrivals: Arrivals,
     /// What becomes of outgoing batches; all is taken when this is empty.
     pub(crate) sendings: VecDeque<Sending>,
     pub(crate) errors_queued: usize,
+    /// What will arrive on each socket that is bound beside this one; none can be at the end.
+    pub(crate) beside: RefCell<VecDeque<Arrivals>>,
     batch: Vec<Vec<u8>>,
     slots: usize,
     tail: usize,
@@ -71,6 +77,7 @@ impl FakeSocket {
             arrivals: VecDeque::new(),
             sendings: VecDeque::new(),
             errors_queued: 0,
+            beside: RefCell::default(),
             batch: Vec::new(),
             slots,
             tail: 0,
@@ -81,6 +88,14 @@ impl FakeSocket {
 }
 
 impl DatagramSocket for FakeSocket {
+    fn bind_beside(&self) -> io::Result<Self> {
+        let mut beside = Self::new(&self.log, 77, 1);
+        let arrivals = self.beside.borrow_mut().pop_front();
+        beside.arrivals = arrivals.ok_or(io::ErrorKind::AddrInUse)?;
+        beside.addr.set_port(50_000);
+        Ok(beside)
+    }
+
     fn local_addr(&self) -> SocketAddrV4 {
         self.addr
     }
@@ -182,7 +197,12 @@ pub(crate) struct Script {
     pub(crate) steps: VecDeque<Option<Ready>>,
 }
 
-impl Waiter for Script {
+impl Waiter<FakeSocket> for Script {
+    fn watch(&mut self, number: u16, _socket: &FakeSocket) -> io::Result<()> {
+        self.log.borrow_mut().push(Happened::Watched(number));
+        Ok(())
+    }
+
     fn wait(
         &mut self,
         timeout: Option<Duration>,
@@ -252,13 +272,18 @@ impl Host<Toy> for FakeHost {
 /// Does as the first byte of its input says.
 ///
 /// Datagrams: `D` deliver the rest, `A` answer, `2` answer from the secondary socket, `P` a packet
-/// for the host, `E` an event, anything else is dropped. Packets: `S` send as it is, `Q` keep and
-/// send later, anything else is dropped.
+/// for the host, `E` an event, `B` ask for a random port and answer from it, `R` give it back,
+/// anything else is dropped. Packets: `S` send as it is, `T` the same from the random port, `Q`
+/// keep and send later, anything else is dropped.
 #[derive(Default)]
 pub(crate) struct Toy {
     pub(crate) out: VecDeque<(Vec<u8>, Local)>,
     pub(crate) packets_out: VecDeque<Vec<u8>>,
     pub(crate) events: usize,
+    /// To be told before those.
+    pub(crate) ports: VecDeque<Event>,
+    /// What was said of random ports.
+    pub(crate) bound: Vec<Option<u16>>,
     pub(crate) deadlines: VecDeque<u64>,
     pub(crate) log: Log,
     pub(crate) seen: Vec<(Local, u8)>,
@@ -274,6 +299,8 @@ impl Role for Toy {
             b'2' => self.out.push_back((payload.to_vec(), Local::Secondary)),
             b'P' => self.packets_out.push_back(payload.to_vec()),
             b'E' => self.events += 1,
+            b'B' => self.ports.push_back(Event::BindPort(RANDOM)),
+            b'R' => self.ports.push_back(Event::ReleasePort(RANDOM)),
             _ => return Inbound::Dropped(DropReason::NotAccepted),
         }
         Inbound::Consumed
@@ -282,6 +309,7 @@ impl Role for Toy {
     fn handle_packet(&mut self, _now: Instant, packet: &[u8]) -> Outbound {
         match packet[0] {
             b'S' => Outbound::Send { to: PEER, via: Local::Primary },
+            b'T' => Outbound::Send { to: PEER, via: RANDOM },
             b'Q' => {
                 self.out.push_back((packet.to_vec(), Local::Primary));
                 Outbound::Queued
@@ -309,7 +337,16 @@ impl Role for Toy {
         Some(Transmit::Packet { len: packet.len() })
     }
 
+    fn handle_bound(&mut self, _now: Instant, local: Local, port: Option<u16>) {
+        assert_eq!(local, RANDOM);
+        self.bound.push(port);
+        self.out.extend(port.map(|_| (b"bound".to_vec(), RANDOM)));
+    }
+
     fn poll_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.ports.pop_front() {
+            return Some(event);
+        }
         self.events = self.events.checked_sub(1)?;
         Some(Event::NatKindChanged(NatKind::None))
     }
@@ -323,6 +360,8 @@ impl Role for Toy {
         &self.counters
     }
 }
+
+pub(crate) const RANDOM: Local = Local::Random(5);
 
 pub(crate) const PEER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 1), 4096);
 
@@ -345,6 +384,7 @@ pub(crate) struct Outcome {
     pub(crate) happened: Vec<Happened>,
     pub(crate) tally: Tally,
     pub(crate) seen: Vec<(Local, u8)>,
+    pub(crate) bound: Vec<Option<u16>>,
     /// Packets left in the device.
     pub(crate) packets_left: usize,
 }
@@ -384,6 +424,7 @@ impl Bench {
             happened: self.log.take(),
             tally: engine.tally().clone(),
             seen: engine.role().seen.clone(),
+            bound: engine.role().bound.clone(),
             packets_left: engine.device().packets.len(),
         }
     }

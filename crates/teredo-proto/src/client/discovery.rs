@@ -8,6 +8,7 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
+use std::collections::VecDeque;
 
 use teredo_wire::address::ALL_NODES;
 use teredo_wire::ipv4::Ipv4Cidr;
@@ -17,6 +18,7 @@ use crate::client::outbox::Item;
 use crate::client::{Client, Phase};
 use crate::peers::PeerId;
 use crate::reason::DropReason;
+use crate::role::Local;
 use crate::time::Instant;
 
 /// Where the multicast bubbles of local discovery go, and arrive.
@@ -36,11 +38,30 @@ impl Schedule {
     }
 }
 
-/// Where on the link a peer is, by its own account.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Neighbour {
+/// Where on the link peers are, by their own account: those heard last.
+#[derive(Debug, Default)]
+pub(super) struct Neighbours {
+    heard: VecDeque<Neighbour>,
+}
+
+#[derive(Debug)]
+struct Neighbour {
+    peer: Ipv6Addr,
     endpoint: SocketAddrV4,
     heard_at: Instant,
+}
+
+impl Neighbours {
+    fn note(&mut self, now: Instant, peer: Ipv6Addr, endpoint: SocketAddrV4) {
+        self.heard.retain(|neighbour| neighbour.peer != peer);
+        self.heard.truncate(NEIGHBOURS_MAX - 1);
+        self.heard.push_front(Neighbour { peer, endpoint, heard_at: now });
+    }
+
+    fn find(&self, now: Instant, peer: Ipv6Addr) -> Option<SocketAddrV4> {
+        let neighbour = self.heard.iter().find(|neighbour| neighbour.peer == peer)?;
+        (now.since(neighbour.heard_at) < NEIGHBOUR_KNOWN).then_some(neighbour.endpoint)
+    }
 }
 
 impl Client {
@@ -69,18 +90,26 @@ impl Client {
             return Err(DropReason::RateLimit);
         }
         let id = self.admit_answer(now, source)?;
-        self.peers[id].neighbour = Some(Neighbour { endpoint: from, heard_at: now });
+        self.neighbours.note(now, source, from);
         self.counters.bubbles_received += 1;
         self.counters.bubbles_sent += 1;
-        self.peers[id].bubbles.note_transmission(now);
-        self.send_bubble(now, from, source);
+        self.send_direct(now, id, (from, Local::Primary), None);
         Ok(())
     }
 
+    /// Whether a peer said that it is there on the link.
+    pub(super) fn is_neighbour(
+        &self,
+        now: Instant,
+        known: Option<PeerId>,
+        at: SocketAddrV4,
+    ) -> bool {
+        known.is_some_and(|id| self.neighbour(now, id) == Some(at))
+    }
+
     /// Where a peer that was heard of on the link is.
-    pub(super) fn neighbour(&self, now: Instant, id: PeerId) -> Option<SocketAddrV4> {
-        let neighbour = self.peers[id].neighbour?;
-        (now.since(neighbour.heard_at) < NEIGHBOUR_KNOWN).then_some(neighbour.endpoint)
+    fn neighbour(&self, now: Instant, id: PeerId) -> Option<SocketAddrV4> {
+        self.neighbours.find(now, self.peers.address(id))
     }
 
     /// Case 3 of transmission, if the peer is a neighbour; `false` if not. It gets a bubble, and
@@ -90,7 +119,7 @@ impl Client {
         if !self.is_on_link(*endpoint.ip()) {
             return false;
         }
-        self.send_bubble(now, endpoint, self.peers.address(id));
+        self.send_direct(now, id, (endpoint, Local::Primary), None);
         let sent_at = self.service().and_then(|service| service.discovery.sent_at);
         if sent_at.is_none_or(|at| now.since(at) >= DISCOVERY_GAP) {
             self.send_discovery_bubble(now);
@@ -155,6 +184,10 @@ impl Client {
         self.send(now, Item::Discovery { source });
     }
 }
+
+/// Neighbours remembered: more clients than a link behind one NAT has. A flood on the link makes the
+/// others go by their servers.
+const NEIGHBOURS_MAX: usize = 64;
 
 /// How long a discovery bubble says where its sender is (RFC 4380 section 5.2.4, case 3).
 const NEIGHBOUR_KNOWN: Duration = Duration::from_secs(600);

@@ -86,7 +86,9 @@ impl Client {
                 continue;
             }
             match self.transmit(now, &packet) {
-                Ok(Outbound::Send { to, .. }) => self.outbox.push(Item::Packet { to, packet }),
+                Ok(Outbound::Send { to, via }) => {
+                    self.outbox.push(Item::Packet { to, via, packet });
+                }
                 Ok(Outbound::Queued | Outbound::Dropped(_)) => {}
                 Err(reason) => self.counters.count_drop(reason),
             }

@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::client::outbox::Item;
 use crate::random::Random;
 use crate::reason::DropReason;
-use crate::role::OfflineReason;
+use crate::role::{Local, OfflineReason};
 use crate::time::Instant;
 
 /// A solicitation under way. All its transmissions carry one nonce, so that an answer to any of
@@ -43,7 +43,7 @@ impl Exchange {
     }
 
     pub(super) fn solicitation(&self) -> Item {
-        Item::Solicitation { server: self.server, nonce: self.nonce }
+        Item::Solicitation { server: self.server, via: Local::Primary, nonce: self.nonce }
     }
 
     pub(super) fn deadline(&self) -> Instant {

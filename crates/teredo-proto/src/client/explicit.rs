@@ -7,9 +7,10 @@
 
 use core::net::SocketAddrV4;
 
+use crate::client::qualification::is_symmetric;
 use crate::client::{Client, Phase};
 use crate::portmap;
-use crate::role::OfflineReason;
+use crate::role::{NatKind, OfflineReason};
 use crate::time::Instant;
 
 /// What the gateway granted.
@@ -43,7 +44,8 @@ impl Client {
             // Such a mapping is what a symmetric NAT lacks.
             Phase::Offline { reason: OfflineReason::SymmetricNat, .. } => self.requalify(now),
             Phase::Qualified(_) => {
-                if had_one || self.is_comparison_wanted() {
+                let is_in_doubt = is_symmetric(self.nat_kind) || self.nat_kind == NatKind::Unknown;
+                if self.is_comparison_wanted() || had_one || is_in_doubt {
                     self.verify(now);
                 }
             }

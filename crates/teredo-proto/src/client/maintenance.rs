@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::client::discovery::Schedule;
 use crate::client::exchange::{Exchange, Progress};
 use crate::client::outbox::Item;
-use crate::client::qualification::{Mapping, is_symmetric};
+use crate::client::qualification::Mapping;
 use crate::client::{Client, Config, Phase};
 use crate::random::Random;
 use crate::role::{Event, NatKind, OfflineReason, Reason};
@@ -217,7 +217,7 @@ impl Client {
         let first = service.mapping.mapped;
         let kind = self.classify(first, second.mapped);
         self.set_nat_kind(kind);
-        if is_symmetric(kind) {
+        if self.is_unusable(kind) {
             self.fail(now, OfflineReason::SymmetricNat);
         }
     }

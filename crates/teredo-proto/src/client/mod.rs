@@ -4,11 +4,9 @@
 //! `transmission` hold the numbered rules for packets, `search` finds out where a peer is, by
 //! bubbles or by the echo test.
 //!
-//! The extensions of RFC 6081 have their place in these modules and are not there yet: nonces of
-//! bubbles and symmetric NATs in `search` and `reception`, further sockets as further values of
-//! [`Local`](crate::Local). Until then a symmetric NAT takes the client off-line, and trailers are
-//! checked and otherwise ignored. `discovery` finds peers on the same link (RFC 4380 section
-//! 5.2.8); interval determination (section 5.2.7) is not there.
+//! `traversal` holds the extensions of RFC 6081, one module each, and the order in which they are
+//! tried; further sockets are further values of [`Local`]. `discovery` finds peers on the same link
+//! (RFC 4380 section 5.2.8); interval determination (section 5.2.7) is not there.
 
 mod advertisement;
 mod discovery;
@@ -23,6 +21,7 @@ mod qualification;
 mod reception;
 mod search;
 mod transmission;
+mod traversal;
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
@@ -30,6 +29,7 @@ use core::time::Duration;
 use teredo_wire::{TEREDO_PORT, TeredoAddress};
 
 pub use crate::client::discovery::DISCOVERY_ENDPOINT;
+use crate::client::discovery::Neighbours;
 use crate::client::echo::EchoKey;
 use crate::client::exchange::Exchange;
 use crate::client::explicit::Explicit;
@@ -37,6 +37,7 @@ use crate::client::maintenance::Service;
 use crate::client::outbox::{Events, Outbox};
 use crate::client::peer::Peer;
 use crate::client::qualification::{Backoff, Mapping};
+use crate::client::traversal::RandomPorts;
 use crate::filter::Ipv4Filter;
 use crate::guard::Guard;
 use crate::keys::Secret;
@@ -46,9 +47,11 @@ use crate::policy::Policy;
 use crate::random::{Key, Random, Seed};
 use crate::reason::Counters;
 use crate::role::{
-    Arrival, Event, Inbound, NatKind, OfflineReason, Outbound, Reason, Role, State, Transmit,
+    Arrival, Event, Inbound, Local, NatKind, OfflineReason, Outbound, Reason, Role, State, Transmit,
 };
 use crate::time::Instant;
+
+pub use crate::client::traversal::Traversal;
 
 /// What a client is told.
 #[derive(Clone, Debug)]
@@ -66,6 +69,8 @@ pub struct Config {
     /// Serve only with the answers of both server addresses, as RFC 4380 section 5.2.1 has it
     /// (E-10).
     pub strict: bool,
+    /// Which extensions of RFC 6081 are used.
+    pub traversal: Traversal,
     /// What the client and its server prove themselves to each other with (RFC 4380 section 5.2.2).
     pub secret: Option<Secret>,
     /// Which IPv4 addresses may be sent to and believed.
@@ -90,6 +95,7 @@ impl Config {
             local_address: None,
             refresh_interval: REFRESH_INTERVAL,
             strict: false,
+            traversal: Traversal::default(),
             secret: None,
             filter: Ipv4Filter::default(),
             policy: Policy::default(),
@@ -136,6 +142,8 @@ pub struct Client {
     /// Packets that ended the sleep and wait for the address.
     early: PacketQueue,
     peers: PeerTable<Peer>,
+    neighbours: Neighbours,
+    ports: RandomPorts,
     guard: Guard,
     /// Packets of the stack that wait, and those that wait no more and are to be taken out.
     queued: QueueBudget,
@@ -171,7 +179,8 @@ enum Phase {
 
 impl Client {
     /// A client at rest. All that it draws at random comes out of `seed`.
-    pub fn new(config: Config, seed: Seed) -> Self {
+    pub fn new(mut config: Config, seed: Seed) -> Self {
+        config.traversal = config.traversal.with_dependencies();
         let mut random = Random::new(seed);
         Self {
             phase: Phase::Offline { reason: OfflineReason::Stopped, restart_at: None },
@@ -184,6 +193,8 @@ impl Client {
             resting: None,
             early: PacketQueue::default(),
             peers: PeerTable::new(config.peers_max, seed),
+            ports: RandomPorts::default(),
+            neighbours: Neighbours::default(),
             guard: Guard::new(config.policy.clone(), seed),
             queued: QueueBudget::new(QUEUED_BYTES_MAX),
             held: QueueBudget::new(HELD_BYTES_MAX),
@@ -344,6 +355,11 @@ impl Role for Client {
         self.advance_phase(now);
         self.advance_discovery(now);
         self.advance_searches(now);
+        self.advance_random_ports(now);
+    }
+
+    fn handle_bound(&mut self, now: Instant, local: Local, port: Option<u16>) {
+        self.random_port_bound(now, local, port);
     }
 
     fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
@@ -365,8 +381,10 @@ impl Role for Client {
         };
         let sleep = self.sleepy_at().map(|at| (at, Reason::Dormancy));
         let peers = self.peers.next_deadline().map(|deadline| (deadline, Reason::Peer));
+        let ports = self.ports.next_deadline().map(|deadline| (deadline, Reason::RandomPort));
         let discovery = self.discovery_due_at().map(|at| (at, Reason::Discovery));
-        [phase, sleep, peers, discovery].into_iter().flatten().min_by_key(|&(deadline, _)| deadline)
+        let deadlines = [phase, sleep, peers, ports, discovery];
+        deadlines.into_iter().flatten().min_by_key(|&(deadline, _)| deadline)
     }
 
     fn counters(&self) -> &Counters {

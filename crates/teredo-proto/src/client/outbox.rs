@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use teredo_wire::address::{ALL_NODES, CLIENT_LINK_LOCAL};
 use teredo_wire::icmpv6::{Echo, ErrorMessage, write_router_solicitation};
 use teredo_wire::ipv6::Header;
+use teredo_wire::trailer::{Alternates, NeighborDiscovery, Trailer};
 use teredo_wire::{Authentication, NoSpace, TEREDO_PORT, Writer};
 
 use crate::client::discovery::DISCOVERY_ENDPOINT;
@@ -30,12 +31,15 @@ pub(super) struct Ticket(u64);
 pub(super) enum Item {
     Solicitation {
         server: Ipv4Addr,
+        via: Local,
         nonce: [u8; 8],
     },
     Bubble {
         to: SocketAddrV4,
+        via: Local,
         source: Ipv6Addr,
         destination: Ipv6Addr,
+        trailers: Trailers,
     },
     /// A discovery bubble, to the whole link.
     Discovery {
@@ -50,6 +54,7 @@ pub(super) enum Item {
     /// A packet that waited for its peer.
     Packet {
         to: SocketAddrV4,
+        via: Local,
         packet: Box<[u8]>,
     },
     /// A packet for the stack that was held until its source was proven.
@@ -63,6 +68,34 @@ pub(super) enum Item {
         destination: Ipv6Addr,
         offending: Box<[u8]>,
     },
+}
+
+/// What follows a bubble (RFC 6081 section 4).
+#[derive(Debug, Default)]
+pub(super) struct Trailers {
+    pub(super) nonce: Option<[u8; 4]>,
+    pub(super) random_port: Option<u16>,
+    /// None, or up to [`Alternates::MAX`].
+    pub(super) alternates: Vec<SocketAddrV4>,
+    pub(super) discovery: Option<NeighborDiscovery>,
+}
+
+impl Trailers {
+    fn write(&self, writer: &mut Writer<'_>) -> Result<(), NoSpace> {
+        if let Some(nonce) = self.nonce {
+            Trailer::Nonce(nonce).write(writer)?;
+        }
+        if let Some(port) = self.random_port {
+            Trailer::RandomPort(port).write(writer)?;
+        }
+        if !self.alternates.is_empty() {
+            Alternates::write(writer, &self.alternates)?;
+        }
+        match self.discovery {
+            Some(kind) => Trailer::NeighborDiscovery(kind).write(writer),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Outbox {
@@ -122,6 +155,19 @@ impl Item {
         }
     }
 
+    /// The socket it leaves from.
+    fn via(&self) -> Local {
+        match self {
+            Self::Solicitation { via, .. }
+            | Self::Bubble { via, .. }
+            | Self::Packet { via, .. } => *via,
+            Self::Discovery { .. }
+            | Self::EchoRequest { .. }
+            | Self::Delivery { .. }
+            | Self::Error { .. } => Local::Primary,
+        }
+    }
+
     fn kept_bytes(&self) -> usize {
         match self {
             Self::Packet { packet, .. } | Self::Delivery { packet } => packet.len(),
@@ -138,7 +184,7 @@ impl Item {
         self.write_payload(secret, &mut writer)?;
         let len = writer.len();
         Ok(match self.destination() {
-            Some(to) => Transmit::Datagram { to, via: Local::Primary, len },
+            Some(to) => Transmit::Datagram { to, via: self.via(), len },
             None => Transmit::Packet { len },
         })
     }
@@ -150,8 +196,9 @@ impl Item {
     ) -> Result<(), NoSpace> {
         match self {
             Self::Solicitation { nonce, .. } => write_solicitation(*nonce, secret, writer),
-            Self::Bubble { source, destination, .. } => {
-                Header::bubble(*source, *destination).write(writer)
+            Self::Bubble { source, destination, trailers, .. } => {
+                Header::bubble(*source, *destination).write(writer)?;
+                trailers.write(writer)
             }
             Self::Discovery { source } => {
                 Header { hop_limit: 1, ..Header::bubble(*source, ALL_NODES) }.write(writer)

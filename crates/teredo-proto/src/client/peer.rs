@@ -4,10 +4,11 @@ use core::net::SocketAddrV4;
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use crate::client::discovery::Neighbour;
 use crate::client::echo::Probes;
 use crate::client::outbox::Ticket;
+use crate::client::traversal::Approach;
 use crate::peers::{AnswerLimiter, BubbleBudget, PEER_VALID, PacketQueue, QueueBudget, QueueFull};
+use crate::role::Local;
 use crate::time::Instant;
 
 /// One entry of the peer list.
@@ -16,8 +17,8 @@ pub(super) struct Peer {
     pub(super) trust: Trust,
     pub(super) last_reception: Option<Instant>,
     pub(super) search: Search,
-    /// Where it is if it is on our link.
-    pub(super) neighbour: Option<Neighbour>,
+    /// What is done to meet it through NATs.
+    pub(super) approach: Approach,
     pub(super) bubbles: BubbleBudget,
     pub(super) answers: AnswerLimiter,
     pub(super) probes: Probes,
@@ -34,7 +35,25 @@ pub(super) struct Peer {
 pub(super) enum Trust {
     #[default]
     Unproven,
-    Proven(SocketAddrV4),
+    Proven(Path),
+}
+
+/// A way to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Path {
+    /// Where its packets come from.
+    pub(super) heard_at: SocketAddrV4,
+    /// Where ours go: almost always the same endpoint.
+    pub(super) to: SocketAddrV4,
+    /// The socket that both pass through.
+    pub(super) via: Local,
+}
+
+impl Path {
+    /// The way through the service port to an endpoint and back.
+    pub(super) fn to(endpoint: SocketAddrV4) -> Self {
+        Self { heard_at: endpoint, to: endpoint, via: Local::Primary }
+    }
 }
 
 /// What is being done to find out.
@@ -44,20 +63,33 @@ pub(super) enum Search {
     Idle,
     /// Bubbles go to a Teredo peer.
     Bubbles,
+    /// A peer that was met before is asked whether it is still there; this many times so far.
+    Solicitations { sent: u8 },
     /// Echo requests go to a native one; this many so far.
     Echo { sent: u8 },
 }
 
 impl Peer {
-    /// Bytes that an entry may allocate for packets although none waits.
-    pub(super) const IDLE_BYTES: usize = 3 * PacketQueue::IDLE_BYTES;
+    /// Bytes that an entry may allocate although no packet waits.
+    pub(super) const IDLE_BYTES: usize = 3 * PacketQueue::IDLE_BYTES + Approach::KEPT_BYTES;
 
-    /// Where packets may go at once: the proven endpoint of a valid entry.
-    pub(super) fn route(&self, now: Instant) -> Option<SocketAddrV4> {
+    /// The way that packets may go at once: the proven one of a valid entry.
+    pub(super) fn route(&self, now: Instant) -> Option<Path> {
+        self.proven_path().filter(|_| self.is_heard_within(now, PEER_VALID))
+    }
+
+    /// The way that was proven last, be it long ago.
+    pub(super) fn proven_path(&self) -> Option<Path> {
         match self.trust {
-            Trust::Proven(endpoint) if self.is_heard_within(now, PEER_VALID) => Some(endpoint),
-            Trust::Proven(_) | Trust::Unproven => None,
+            Trust::Proven(path) => Some(path),
+            Trust::Unproven => None,
         }
+    }
+
+    /// Whether neither side has sent anything directly for so long that another way may take the
+    /// place of this one (RFC 6081 section 5.4.4.5, E-39).
+    pub(super) fn is_idle(&self, now: Instant) -> bool {
+        !self.is_heard_within(now, PEER_VALID) && self.bubbles.is_silent_for(now, PEER_VALID)
     }
 
     /// Whether something came directly from the peer less than `period` ago.

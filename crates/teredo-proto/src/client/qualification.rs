@@ -128,7 +128,7 @@ impl Client {
     /// One answer is enough to serve with, unless the second one may forbid it again: then the
     /// stack would see an address come and go with each attempt.
     fn primary_answered(&mut self, now: Instant, found: Mapping) {
-        let is_cautious = self.config.strict || is_symmetric(self.nat_kind);
+        let is_cautious = self.config.strict || self.is_unusable(self.nat_kind);
         match self.secondary() {
             Some(secondary) if is_cautious => {
                 let failure = OfflineReason::NoSecondaryAnswer;
@@ -154,7 +154,7 @@ impl Client {
     fn secondary_answered(&mut self, now: Instant, found: Mapping, second: Mapping) {
         let kind = self.classify(found.mapped, second.mapped);
         self.set_nat_kind(kind);
-        if is_symmetric(kind) {
+        if self.is_unusable(kind) {
             self.fail(now, OfflineReason::SymmetricNat);
         } else {
             self.serve(now, found);
@@ -217,6 +217,12 @@ impl Client {
         } else {
             NatKind::EndpointIndependent
         }
+    }
+
+    /// Whether RFC 4380 section 5.2.1 forbids to serve behind such a NAT and RFC 6081 does not
+    /// help.
+    pub(super) fn is_unusable(&self, kind: NatKind) -> bool {
+        is_symmetric(kind) && (self.config.strict || !self.config.traversal.symmetric)
     }
 
     /// Goes off-line until the next attempt.
@@ -299,7 +305,7 @@ impl Backoff {
     }
 }
 
-/// Whether RFC 4380 section 5.2.1 makes the client unusable behind such a NAT.
+/// Whether such a NAT maps each destination to another endpoint.
 pub(super) fn is_symmetric(kind: NatKind) -> bool {
     match kind {
         NatKind::PortSymmetric | NatKind::AddressSymmetric => true,

@@ -6,11 +6,12 @@ use core::time::Duration;
 use teredo_wire::address::is_link_local;
 use teredo_wire::icmpv6::{self, Icmpv6};
 use teredo_wire::ipv6::{Ipv6, next_header};
+use teredo_wire::trailer::Trailers;
 use teredo_wire::{Datagram, TeredoAddress};
 
 use crate::client::echo::Proof;
 use crate::client::outbox::Item;
-use crate::client::peer::{Search, Trust};
+use crate::client::peer::{Path, Search, Trust};
 use crate::client::{Client, Phase};
 use crate::guard::Pass;
 use crate::inspect::{Upper, is_neighbor_discovery, upper_layer};
@@ -21,11 +22,24 @@ use crate::scope;
 use crate::time::Instant;
 
 /// A datagram that passed the checks that do not depend on its sender's standing.
-struct Accepted<'a> {
-    from: SocketAddrV4,
-    datagram: Datagram<'a>,
-    source: Ipv6Addr,
+pub(super) struct Accepted<'a> {
+    pub(super) from: SocketAddrV4,
+    pub(super) on: Local,
+    pub(super) datagram: Datagram<'a>,
+    pub(super) trailers: Trailers<'a>,
+    pub(super) source: Ipv6Addr,
     upper: Upper<'a>,
+}
+
+impl Accepted<'_> {
+    pub(super) fn is_bubble(&self) -> bool {
+        self.datagram.ipv6.is_bubble()
+    }
+
+    /// The way that it came.
+    pub(super) fn path(&self) -> Path {
+        Path { heard_at: self.from, to: self.from, via: self.on }
+    }
 }
 
 impl Client {
@@ -39,20 +53,23 @@ impl Client {
         let datagram = Datagram::parse(payload)?;
         let Arrival { from, on } = arrival;
         self.check_observed_source(from)?;
-        if !datagram.trailer_bytes.is_empty() {
-            datagram.trailers().map_err(|_| DropReason::RefusedTrailer)?;
-        }
+        let trailers = datagram.trailers().map_err(|_| DropReason::RefusedTrailer)?;
         if on == Local::Discovery {
             self.take_discovery_bubble(now, from, &datagram)?; // rule 4
             return Ok(Inbound::Consumed);
         }
         if is_advertisement(&datagram.ipv6) {
-            self.take_advertisement(now, from, &datagram)?;
+            match on {
+                Local::Random(port) => self.take_prediction(now, from, port, &datagram)?,
+                Local::Primary | Local::Secondary | Local::Discovery => {
+                    self.take_advertisement(now, from, &datagram)?;
+                }
+            }
             return Ok(Inbound::Consumed);
         }
-        let accepted = self.check_packet(from, datagram)?;
-        let is_from_server = from == self.config.server_endpoint();
-        let inbound = if is_from_server && accepted.datagram.ipv6.is_bubble() {
+        let accepted = self.check_packet(arrival, datagram, trailers)?;
+        let is_from_server = from == self.config.server_endpoint() && on == Local::Primary;
+        let inbound = if is_from_server && accepted.is_bubble() {
             self.take_indirect_bubble(now, &accepted)?
         } else {
             self.take_packet(now, &accepted)?
@@ -85,8 +102,9 @@ impl Client {
     /// The checks that do not depend on who sent the packet.
     fn check_packet<'a>(
         &self,
-        from: SocketAddrV4,
+        Arrival { from, on }: Arrival,
         datagram: Datagram<'a>,
+        trailers: Trailers<'a>,
     ) -> Result<Accepted<'a>, DropReason> {
         let packet = &datagram.ipv6;
         let service = self.service().ok_or(DropReason::NotQualified)?;
@@ -113,7 +131,7 @@ impl Client {
         if upper.icmpv6_kind().is_some_and(is_neighbor_discovery) {
             return Err(DropReason::NeighborDiscovery);
         }
-        Ok(Accepted { from, datagram, source, upper })
+        Ok(Accepted { from, on, datagram, trailers, source, upper })
     }
 
     /// A bubble that came through the own server: somebody wants to reach us. It proves nothing
@@ -124,7 +142,7 @@ impl Client {
         accepted: &Accepted<'_>,
     ) -> Result<Inbound, DropReason> {
         match TeredoAddress::parse(accepted.source) {
-            Some(peer) => self.answer_peer(now, accepted.source, &peer)?,
+            Some(peer) => self.answer_peer(now, accepted, &peer)?,
             None => self.answer_relay(now, accepted)?,
         }
         self.counters.bubbles_received += 1;
@@ -134,15 +152,20 @@ impl Client {
     fn answer_peer(
         &mut self,
         now: Instant,
-        address: Ipv6Addr,
+        accepted: &Accepted<'_>,
         peer: &TeredoAddress,
     ) -> Result<(), DropReason> {
+        let address = accepted.source;
         self.check_teredo_peer(peer)?;
+        self.check_alternates(accepted)?;
         let id = self.admit_answer(now, address)?;
+        self.learn_from_indirect(now, id, accepted);
         self.peers[id].bubbles.note_transmission(now);
-        self.send_bubble(now, peer.mapped, address);
-        self.approach_neighbour(now, id);
         self.counters.bubbles_sent += 1;
+        if self.peers[id].route(now).is_none() {
+            self.approach_neighbour(now, id);
+        }
+        self.approach_in_answer(now, id);
         Ok(())
     }
 
@@ -183,7 +206,7 @@ impl Client {
         if !self.answers.take_for_origin(now, origin) {
             return Err(DropReason::BubbleLimit);
         }
-        self.send_bubble(now, origin, accepted.source);
+        self.send_bubble(now, (origin, Local::Primary), accepted.source, Default::default());
         self.counters.bubbles_sent += 1;
         Ok(())
     }
@@ -206,16 +229,19 @@ impl Client {
         // What nobody asked for has no effect at all: no entry, no proof, no bubble, no test.
         let pass = self.check_policy(now, accepted)?;
         if let Some(id) = known
-            && self.peers[id].trust == Trust::Proven(accepted.from)
+            && let Some(path) = self.peers[id].proven_path()
+            && path.heard_at == accepted.from
         {
-            return Ok(self.accept_from_proven(now, id, pass, accepted)); // rule 1
+            return Ok(self.accept_from_proven(now, id, path, pass, accepted)); // rule 1
         }
         match TeredoAddress::parse(accepted.source) {
             Some(peer) if peer.mapped == accepted.from => {
                 self.accept_embedded(now, known, pass, accepted) // rule 3
             }
-            // Rule 5a wants a nonce of RFC 6081.
-            Some(_) => self.accept_neighbour(now, known, pass, accepted), // rule 5
+            Some(_) if self.is_neighbour(now, known, accepted.from) => {
+                self.accept_neighbour(now, known, pass, accepted) // rule 5
+            }
+            Some(_) => self.accept_by_nonce(now, known, pass, accepted), // rule 5a
             None if self.is_on_its_way(pass, accepted.from) => {
                 Ok(self.pass_on(now, pass, accepted)) // an error
             }
@@ -227,7 +253,8 @@ impl Client {
     /// router beyond the relay has no proof of its own, nor any need of it.
     fn is_on_its_way(&self, pass: Pass, from: SocketAddrV4) -> bool {
         let id = pass.about.and_then(|addressee| self.peers.find(addressee));
-        id.is_some_and(|id| self.peers[id].trust == Trust::Proven(from))
+        let path = id.and_then(|id| self.peers[id].proven_path());
+        path.is_some_and(|path| path.heard_at == from)
     }
 
     /// Whether the stack would get the packet. Bubbles are for us alone.
@@ -248,7 +275,7 @@ impl Client {
         match peer.probes.check(now, &self.echo_key, own, accepted.source, echo.data) {
             Some((Proof::Fresh, sent_at)) => {
                 peer.probes.note_proof(sent_at);
-                self.reached(now, id, accepted.from);
+                self.reached(now, id, Path::to(accepted.from));
                 true
             }
             Some((Proof::Stale, _)) => true,
@@ -261,18 +288,26 @@ impl Client {
         &mut self,
         now: Instant,
         id: PeerId,
+        path: Path,
         pass: Pass,
         accepted: &Accepted<'_>,
     ) -> Inbound {
         self.peers.touch(now, id);
         let peer = &mut self.peers[id];
-        if peer.is_settled() && peer.is_heard_within(now, PEER_VALID) {
+        let is_settled = peer.is_settled() && peer.is_heard_within(now, PEER_VALID);
+        if is_settled && !accepted.is_bubble() {
             peer.last_reception = Some(now);
             peer.bubbles.reset();
         } else {
-            self.reached(now, id, accepted.from);
+            self.reached(now, id, self.path_after(path, accepted));
+            if !accepted.is_bubble() {
+                self.settle(now, id, path); // it sends packets, so it takes ours
+            }
         }
-        self.keep_alive(now, id, accepted.from);
+        if accepted.is_bubble() && self.answer_solicitation(now, id, accepted) {
+            return self.pass_on(now, pass, accepted);
+        }
+        self.keep_alive(now, id);
         self.pass_on(now, pass, accepted)
     }
 
@@ -294,12 +329,26 @@ impl Client {
             }
             None => self.add_peer(now, accepted.source, Class::Stranger)?,
         };
-        self.reached(now, id, accepted.from);
-        // The peer may be waiting for something direct from us, and our answer to its indirect
-        // bubble may get lost (section 5.2.3: a bubble may answer any packet).
-        if accepted.datagram.ipv6.is_bubble() && self.peers[id].bubbles.take(now) {
-            self.send_bubble(now, accepted.from, accepted.source);
-            self.counters.bubbles_sent += 1;
+        self.adopt(now, id, accepted);
+        Ok(self.pass_on(now, pass, accepted))
+    }
+
+    /// Rule 5a (RFC 6081 section 5.2.4.4): whoever knows the nonce of our last indirect bubble has
+    /// got it through the peer's server. Only bubbles can show that.
+    fn accept_by_nonce(
+        &mut self,
+        now: Instant,
+        known: Option<PeerId>,
+        pass: Pass,
+        accepted: &Accepted<'_>,
+    ) -> Result<Inbound, DropReason> {
+        let id = known.ok_or(DropReason::UnprovenPeer)?;
+        if !accepted.is_bubble() {
+            return Err(DropReason::UnprovenPeer);
+        }
+        self.note_symmetric_peer(id);
+        if !self.knows_nonce(id, accepted) || !self.adopt(now, id, accepted) {
+            return Err(DropReason::UnprovenPeer);
         }
         Ok(self.pass_on(now, pass, accepted))
     }
@@ -313,20 +362,39 @@ impl Client {
         accepted: &Accepted<'_>,
     ) -> Result<Inbound, DropReason> {
         let id = known.ok_or(DropReason::UnprovenPeer)?;
-        let is_told = self.neighbour(now, id) == Some(accepted.from);
-        if !is_told || self.peers[id].route(now).is_some() {
+        if self.peers[id].route(now).is_some() {
             return Err(DropReason::UnprovenPeer);
         }
-        self.reached(now, id, accepted.from);
+        let path = Path::to(accepted.from);
+        self.reached(now, id, path);
+        self.settle(now, id, path);
         // Once for each time that a way becomes known, so that it does for both sides.
-        if accepted.datagram.ipv6.is_bubble()
-            && self.answers.take_for_peer(now, &mut self.peers[id].answers)
-        {
-            self.peers[id].bubbles.note_transmission(now);
-            self.send_bubble(now, accepted.from, accepted.source);
+        if accepted.is_bubble() && self.answers.take_for_peer(now, &mut self.peers[id].answers) {
+            self.send_direct(now, id, (path.to, path.via), None);
             self.counters.bubbles_sent += 1;
         }
         Ok(self.pass_on(now, pass, accepted))
+    }
+
+    /// Takes the way a packet came as the way to its peer, unless another one is in use; `false`
+    /// then.
+    ///
+    /// The peer of a bubble may be waiting for something direct from us, and our answer to its
+    /// indirect bubble may get lost (RFC 4380 section 5.2.3: a bubble may answer any packet).
+    fn adopt(&mut self, now: Instant, id: PeerId, accepted: &Accepted<'_>) -> bool {
+        if !self.may_adopt(now, id, accepted) {
+            return false;
+        }
+        let path = self.directed(id, accepted.path());
+        let asks = accepted.trailers.neighbor_discovery.is_some();
+        if accepted.is_bubble() && !asks && self.peers[id].route(now) != Some(path) {
+            self.confirm(now, id, path);
+        }
+        self.reached(now, id, path);
+        if accepted.is_bubble() {
+            self.answer_solicitation(now, id, accepted);
+        }
+        true
     }
 
     /// Rule 6: the source may be forged. The packet is held until an echo reply with our nonce
@@ -374,32 +442,43 @@ impl Client {
         self.admits_newcomer(now, observed) && self.strangers.take(now)
     }
 
-    /// Something proved that `endpoint` leads to the peer: what waited for that goes its way.
-    fn reached(&mut self, now: Instant, id: PeerId, endpoint: SocketAddrV4) {
+    /// Something proved a way to the peer: what waited for that goes it.
+    pub(super) fn reached(&mut self, now: Instant, id: PeerId, path: Path) {
         let address = self.peers.address(id);
         let peer = &mut self.peers[id];
-        if peer.route(now) != Some(endpoint) {
+        if peer.route(now) != Some(path) {
             self.events.push_peer(Event::PeerReached(address));
         }
-        peer.trust = Trust::Proven(endpoint);
+        peer.trust = Trust::Proven(path);
         peer.last_reception = Some(now);
-        peer.search = Search::Idle;
         peer.bubbles.reset();
         self.peers.touch(now, id);
+        if path.via == Local::Primary {
+            self.release_random_port(id);
+        }
+        if self.introduce(now, id, path) {
+            self.settle(now, id, path);
+        }
+        self.release(now, id, path.heard_at);
+    }
+
+    /// Ends a search: both sides know the way.
+    pub(super) fn settle(&mut self, now: Instant, id: PeerId, path: Path) {
+        self.peers[id].search = Search::Idle;
         self.peers.set_deadline(id, None);
-        self.flush(now, id, endpoint);
-        self.release(now, id, endpoint);
+        self.flush(now, id, path);
     }
 
     /// Sends what waited for the peer, in order.
-    fn flush(&mut self, now: Instant, id: PeerId, to: SocketAddrV4) {
+    fn flush(&mut self, now: Instant, id: PeerId, Path { to, via, .. }: Path) {
         while let Some(packet) = self.peers[id].waiting.pop(&mut self.queued) {
-            let item = Item::Packet { to, packet };
+            let item = Item::Packet { to, via, packet };
             if let Ok(ticket) = self.outbox.push_kept(&mut self.queued, item) {
                 self.peers[id].flushed = ticket;
                 self.counters.sent += 1;
             }
             self.peers[id].bubbles.note_transmission(now);
+            self.peers[id].approach.data_sent_at = Some(now);
             self.peers.protect(id);
         }
     }
@@ -432,11 +511,11 @@ impl Client {
     /// Sends a bubble to a peer that talks while we are silent: its entry for us, or that of its
     /// relay, would become invalid, and our NAT would forget it (section 5.2.3: a bubble may answer
     /// any packet).
-    fn keep_alive(&mut self, now: Instant, id: PeerId, endpoint: SocketAddrV4) {
-        let address = self.peers.address(id);
+    fn keep_alive(&mut self, now: Instant, id: PeerId) {
         let peer = &mut self.peers[id];
+        let Some(path) = peer.route(now) else { return };
         if peer.bubbles.is_silent_for(now, KEEP_ALIVE) && peer.bubbles.take(now) {
-            self.send_bubble(now, endpoint, address);
+            self.send_direct(now, id, (path.to, path.via), None);
             self.counters.bubbles_sent += 1;
         }
     }

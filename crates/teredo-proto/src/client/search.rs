@@ -1,15 +1,14 @@
 //! Finding out where a peer is: bubbles for Teredo peers (RFC 4380 section 5.2.6), the direct IPv6
 //! connectivity test for all others (section 5.2.9).
 
-use core::net::{Ipv6Addr, SocketAddrV4};
+use core::net::Ipv6Addr;
 
-use teredo_wire::TEREDO_PORT;
-use teredo_wire::TeredoAddress;
 use teredo_wire::address::is_teredo;
 use teredo_wire::icmpv6::ErrorMessage;
 use teredo_wire::ipv6::Ipv6;
 
 use crate::client::Client;
+use crate::client::discovery::Neighbours;
 use crate::client::echo::PROBES_MAX;
 use crate::client::outbox::Item;
 use crate::client::peer::{Peer, Search, Trust};
@@ -28,7 +27,8 @@ impl Client {
     ) -> Result<PeerId, DropReason> {
         let inserted = self.peers.insert(now, address, class, Peer::default());
         let inserted = inserted.map_err(|_| DropReason::PeerListFull)?;
-        if let Some((_, mut evicted)) = inserted.evicted {
+        if let Some((address, mut evicted)) = inserted.evicted {
+            self.close_random_port(address);
             self.drop_kept(&mut evicted);
         }
         Ok(inserted.id)
@@ -45,8 +45,7 @@ impl Client {
             if self.peers[id].bubbles.is_exhausted(now) {
                 return false;
             }
-            self.peers[id].search = Search::Bubbles;
-            self.advance_bubbles(now, id);
+            self.begin_teredo_search(now, id);
         } else {
             self.peers[id].search = Search::Echo { sent: 0 };
             self.advance_echo(now, id, 0);
@@ -59,6 +58,7 @@ impl Client {
         while let Some(id) = self.peers.pop_due(now) {
             match self.peers[id].search {
                 Search::Bubbles => self.advance_bubbles(now, id),
+                Search::Solicitations { sent } => self.advance_solicitations(now, id, sent),
                 Search::Echo { sent } => self.advance_echo(now, id, sent),
                 Search::Idle => self.drop_held(id),
             }
@@ -84,9 +84,11 @@ impl Client {
 
     /// Forgets what was proven about all peers. Their bubble limits stay.
     pub(super) fn distrust_all(&mut self) {
+        self.neighbours = Neighbours::default();
         for id in self.peers.ids() {
             self.peers.expose(id);
             self.peers.set_deadline(id, None);
+            self.release_random_port(id);
             let mut kept = core::mem::take(&mut self.peers[id]);
             self.drop_kept(&mut kept);
             let Peer { bubbles, answers, .. } = kept;
@@ -94,27 +96,35 @@ impl Client {
         }
     }
 
-    /// One more attempt: a direct bubble, which opens our NAT, then an indirect one, which makes
-    /// the peer answer.
+    /// Searches as if the peer had never been met.
+    pub(super) fn begin_bubbles(&mut self, now: Instant, id: PeerId) {
+        let peer = &mut self.peers[id];
+        peer.search = Search::Bubbles;
+        peer.trust = Trust::Unproven;
+        self.advance_bubbles(now, id);
+    }
+
+    /// One more attempt: direct bubbles, which open our NAT, then an indirect one, which makes the
+    /// peer answer.
     fn advance_bubbles(&mut self, now: Instant, id: PeerId) {
-        let address = self.peers.address(id);
         let bubbles = &mut self.peers[id].bubbles;
         if bubbles.is_exhausted(now) {
-            return self.give_up(now, id);
+            return match self.peers[id].route(now) {
+                Some(path) => self.settle(now, id, path),
+                None => self.give_up(now, id),
+            };
         }
         if !bubbles.take(now) {
             let allowed_at = bubbles.allowed_at();
             return self.peers.set_deadline(id, Some(allowed_at));
         }
         let is_repeated = bubbles.is_repeated();
-        // A neighbour gets its bubbles on the link. It may have left: repeated ones go both ways.
-        let is_near = self.approach_neighbour(now, id);
-        if let Some(peer) = TeredoAddress::parse(address).filter(|_| !is_near || is_repeated) {
-            self.send_bubble(now, peer.mapped, address);
-            self.send_bubble(now, SocketAddrV4::new(peer.server, TEREDO_PORT), address);
-        }
-        self.counters.bubbles_sent += 1;
         self.peers.set_deadline(id, Some(now + ATTEMPT_GAP));
+        self.counters.bubbles_sent += 1;
+        // A neighbour gets its bubbles on the link. It may have left: repeated ones go both ways.
+        if !self.approach_neighbour(now, id) || is_repeated {
+            self.approach(now, id);
+        }
     }
 
     /// One more echo request, of which `sent` went out in this search.
@@ -136,6 +146,7 @@ impl Client {
         self.events.push_peer(Event::PeerUnreachable(self.peers.address(id)));
         self.peers[id].search = Search::Idle;
         self.peers[id].trust = Trust::Unproven;
+        self.release_random_port(id);
         self.peers.expose(id);
         while let Some(packet) = self.peers[id].waiting.pop(&mut self.queued) {
             self.counters.count_drop(DropReason::PeerUnreachable);

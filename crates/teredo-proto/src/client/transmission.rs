@@ -9,7 +9,8 @@ use teredo_wire::ipv6::Ipv6;
 use teredo_wire::{MTU_DEFAULT, TEREDO_PORT};
 
 use crate::client::Client;
-use crate::client::outbox::Item;
+use crate::client::outbox::{Item, Trailers};
+use crate::client::peer::Path;
 use crate::client::reception::KEEP_ALIVE;
 use crate::inspect::allows_error;
 use crate::peers::{Class, PeerId};
@@ -34,7 +35,7 @@ impl Client {
         let destination = packet.destination();
         match self.peers.find(destination) {
             Some(id) => match self.peers[id].route(now) {
-                Some(to) => self.send_to_proven(now, id, to, &packet), // case 1
+                Some(path) => self.send_to_proven(now, id, path, &packet), // case 1
                 None => self.send_to_unproven(now, Some(id), &packet),
             },
             None => self.send_to_unproven(now, None, &packet),
@@ -69,21 +70,22 @@ impl Client {
         &mut self,
         now: Instant,
         id: PeerId,
-        to: SocketAddrV4,
+        Path { to, via, .. }: Path,
         packet: &Ipv6<'_>,
     ) -> Result<Outbound, DropReason> {
         self.peers.touch(now, id);
         self.peers.protect(id);
         let peer = &mut self.peers[id];
         peer.bubbles.note_transmission(now);
+        peer.approach.data_sent_at = Some(now);
         if !peer.is_heard_within(now, KEEP_ALIVE) {
             self.renew_proof(now, id);
         }
         if self.outbox.is_past(self.peers[id].flushed) {
-            return Ok(Outbound::Send { to, via: Local::Primary });
+            return Ok(Outbound::Send { to, via });
         }
         // Packets that waited are still in the outbox: this one must not overtake them.
-        let item = Item::Packet { to, packet: packet.bytes().into() };
+        let item = Item::Packet { to, via, packet: packet.bytes().into() };
         let ticket = self.outbox.push_kept(&mut self.queued, item);
         self.peers[id].flushed = ticket.map_err(|_| DropReason::QueueFull)?;
         self.counters.sent += 1;
@@ -136,9 +138,15 @@ impl Client {
     }
 
     /// Sends a bubble to an endpoint.
-    pub(super) fn send_bubble(&mut self, now: Instant, to: SocketAddrV4, destination: Ipv6Addr) {
+    pub(super) fn send_bubble(
+        &mut self,
+        now: Instant,
+        (to, via): (SocketAddrV4, Local),
+        destination: Ipv6Addr,
+        trailers: Trailers,
+    ) {
         if let Some(source) = self.address() {
-            self.send(now, Item::Bubble { to, source, destination });
+            self.send(now, Item::Bubble { to, via, source, destination, trailers });
         }
     }
 

@@ -46,7 +46,7 @@ fn four_attempts_in_three_hundred_seconds() {
 //= C-BUB-05: a direct packet starts the count again
 #[test]
 fn a_direct_packet_resets_the_count() {
-    let mut bench = Bench::quiet();
+    let mut bench = Bench::plain();
     let _ = bench.send(&udp(bench.own(), peer_address(), b"x"));
     bench.wait_s(9.0);
     let outbound = bench.send(&udp(bench.own(), peer_address(), b"x"));
@@ -66,7 +66,7 @@ fn a_direct_packet_resets_the_count() {
 //= C-BUB-06: an indirect bubble is answered at once, whatever was sent just before
 #[test]
 fn answers_do_not_wait_for_the_gap() {
-    let mut bench = Bench::quiet();
+    let mut bench = Bench::plain();
     let _ = bench.send(&udp(bench.own(), peer_address(), b"x"));
     bench.take();
     let indirect = indirect_bubble(peer().mapped, peer_address(), bench.own());
@@ -80,7 +80,7 @@ fn answers_do_not_wait_for_the_gap() {
 //= C-BUB-06: a storm of one peer gets two answers a second and eight in 30 s
 #[test]
 fn a_storm_of_one_peer_is_limited() {
-    let mut bench = Bench::quiet();
+    let mut bench = Bench::plain();
     for (peer, origin) in
         [(peer_address(), peer().mapped), (RELAY_ADDRESS, endpoint("203.0.113.20:9"))]
     {
@@ -102,7 +102,7 @@ fn a_storm_of_one_peer_is_limited() {
 //= C-BUB-06, SEC-05, T-11: a storm of many gets 50 answers a second, 100 at once
 #[test]
 fn a_storm_of_many_peers_is_limited() {
-    let mut bench = Bench::quiet();
+    let mut bench = Bench::plain();
     let own = bench.own();
     let storm = |bench: &mut Bench, round: u8| {
         for number in 0..2_000u16 {
@@ -120,7 +120,7 @@ fn a_storm_of_many_peers_is_limited() {
 //= SEC-05, T-11: one datagram in, at most one out
 #[test]
 fn no_datagram_leads_to_more_than_one() {
-    let own = Bench::quiet().own();
+    let own = Bench::plain().own();
     let inputs = [
         (server(), indirect_bubble(peer().mapped, peer_address(), own)),
         (server(), indirect_bubble(endpoint("203.0.113.20:9"), RELAY_ADDRESS, own)),
@@ -130,7 +130,7 @@ fn no_datagram_leads_to_more_than_one() {
         (endpoint("203.0.113.20:9"), udp(crate::harness::NATIVE, own, b"x")),
     ];
     for (from, payload) in inputs {
-        let mut bench = Bench::quiet();
+        let mut bench = Bench::plain();
         for _ in 0..5 {
             let _ = bench.inject(from, &payload);
             assert!(bench.take().len() <= 1);
@@ -185,7 +185,7 @@ fn two_clients_that_gave_up_are_silent() {
 //= C-BUB-08: an answer goes to the endpoint embedded in the source, not to the origin
 #[test]
 fn an_answer_goes_to_the_embedded_endpoint() {
-    let mut bench = Bench::quiet();
+    let mut bench = Bench::plain();
     let elsewhere = endpoint("192.0.2.99:999");
     let indirect = indirect_bubble(elsewhere, peer_address(), bench.own());
     assert_eq!(bench.inject(server(), &indirect), Inbound::Consumed);

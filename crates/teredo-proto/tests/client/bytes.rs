@@ -5,6 +5,7 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use teredo_wire::address::{CLIENT_LINK_LOCAL, client_prefix, server_link_local};
 use teredo_wire::datagram::write_origin;
 use teredo_wire::ipv6::Header;
+use teredo_wire::trailer::{Alternates, Trailer};
 use teredo_wire::{Authentication, Writer, checksum};
 
 use crate::harness::{SERVER, mapped};
@@ -114,6 +115,17 @@ pub(crate) fn indirect_bubble(
     let mut bytes = written(|writer| write_origin(writer, origin));
     bytes.extend(bubble(source, destination));
     bytes
+}
+
+/// What follows a bubble (RFC 6081 section 4).
+pub(crate) fn trailers(all: &[Trailer<'_>]) -> Vec<u8> {
+    written(|writer| all.iter().try_for_each(|trailer| trailer.write(writer)))
+}
+
+/// An Alternate Address Trailer.
+pub(crate) fn alternates(endpoints: &[&str]) -> Vec<u8> {
+    let endpoints: Vec<_> = endpoints.iter().map(|text| endpoint(text)).collect();
+    written(|writer| Alternates::write(writer, &endpoints))
 }
 
 /// A UDP packet with these bytes of data (its own checksum is nobody's business here).

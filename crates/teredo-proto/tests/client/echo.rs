@@ -2,7 +2,7 @@
 
 use core::net::Ipv6Addr;
 
-use teredo_proto::{Inbound, Outbound, Role};
+use teredo_proto::{Inbound, Local, Outbound, Role};
 use teredo_wire::icmpv6::{Echo, Icmpv6};
 use teredo_wire::ipv6::next_header;
 
@@ -26,7 +26,7 @@ fn request(bench: &mut Bench, host: Ipv6Addr) -> Vec<u8> {
 fn the_request() {
     let mut bench = Bench::quiet();
     let bytes = request(&mut bench, NATIVE);
-    let sent = Sent::Datagram { to: server(), payload: bytes };
+    let sent = Sent::Datagram { to: server(), via: Local::Primary, payload: bytes };
     let datagram = sent.parsed();
     assert_eq!((datagram.authentication, datagram.origin), (None, None));
     let ipv6 = datagram.ipv6;

@@ -114,5 +114,6 @@ fn answered_strangers_do_not_keep_us_from_new_peers() {
 #[test]
 fn memory_is_a_kilobyte_for_a_peer() {
     let config = Config { peers_max: 1 << 16, ..config() };
-    assert!(config.memory_max() <= (5 << 18) + (6 << 20) + 1024 * config.peers_max);
+    let of_one = (config.memory_max() - (5 << 18) - (6 << 20)) / config.peers_max;
+    assert!(of_one <= 1024, "{of_one} bytes");
 }

@@ -3,11 +3,12 @@
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 
-use teredo_proto::client::{Client, Config};
+use teredo_proto::client::{Client, Config, Traversal};
 use teredo_proto::role::{NatKind, State, TRANSMIT_LEN_MAX};
 use teredo_proto::{
     Arrival, DropReason, Event, Inbound, Instant, Local, Outbound, Policy, Role, Transmit,
 };
+use teredo_wire::trailer::{Trailer, Trailers};
 use teredo_wire::{Datagram, Flags, TeredoAddress};
 
 use crate::bytes::{Advertisement, endpoint};
@@ -65,6 +66,7 @@ pub(crate) fn config() -> Config {
 pub(crate) enum Sent {
     Datagram {
         to: SocketAddrV4,
+        via: Local,
         payload: Vec<u8>,
     },
     /// For the stack.
@@ -75,7 +77,7 @@ impl Sent {
     /// Destination and payload of a datagram.
     pub(crate) fn datagram(&self) -> (SocketAddrV4, &[u8]) {
         match self {
-            Self::Datagram { to, payload } => (*to, payload),
+            Self::Datagram { to, payload, .. } => (*to, payload),
             Self::Packet(_) => panic!("for the stack: {self:?}"),
         }
     }
@@ -87,6 +89,19 @@ impl Sent {
 
     pub(crate) fn is_to(&self, endpoint: SocketAddrV4) -> bool {
         matches!(self, Self::Datagram { to, .. } if *to == endpoint)
+    }
+
+    /// The socket a datagram left from.
+    pub(crate) fn via(&self) -> Local {
+        match self {
+            Self::Datagram { via, .. } => *via,
+            Self::Packet(_) => panic!("for the stack: {self:?}"),
+        }
+    }
+
+    /// The trailers of a datagram.
+    pub(crate) fn trailers(&self) -> Trailers<'_> {
+        self.parsed().trailers().unwrap()
     }
 
     pub(crate) fn is_solicitation(&self) -> bool {
@@ -157,6 +172,98 @@ impl Bench {
         Self::qualified_with(Config { refresh_interval, ..config() })
     }
 
+    /// The same, of RFC 4380 alone.
+    pub(crate) fn plain() -> Self {
+        let refresh_interval = Duration::from_secs(1_000_000);
+        Self::qualified_with(Config { refresh_interval, traversal: Traversal::NONE, ..config() })
+    }
+
+    /// A qualified client whose server addresses see it at these two endpoints.
+    pub(crate) fn behind(config: Config, seen: [SocketAddrV4; 2]) -> Self {
+        let refresh_interval = Duration::from_secs(1_000_000);
+        let mut bench = Self::started(Config { refresh_interval, ..config });
+        bench.answer(server(), seen[0]);
+        bench.answer(secondary(), seen[1]);
+        bench.take();
+        bench.events();
+        bench
+    }
+
+    /// One behind a port-symmetric NAT that gave the service port its own number.
+    pub(crate) fn port_preserving() -> Self {
+        let config = Config { service_port: mapped().port(), ..config() };
+        Self::behind(config, [mapped(), endpoint("192.0.2.1:60000")])
+    }
+
+    /// One behind another port-symmetric NAT.
+    pub(crate) fn sequential() -> Self {
+        Self::behind(config(), [mapped(), endpoint("192.0.2.1:4097")])
+    }
+
+    /// The random port that the client asks for gets this number; returns its socket.
+    pub(crate) fn bind(&mut self, port: u16) -> Local {
+        let events = self.events().into_iter();
+        let mut asked =
+            events.filter_map(
+                |event| {
+                    if let Event::BindPort(local) = event { Some(local) } else { None }
+                },
+            );
+        let local = asked.next_back().expect("a port was asked for");
+        self.client.handle_bound(self.now, local, Some(port));
+        local
+    }
+
+    /// The sockets that the client has given back.
+    pub(crate) fn released(&mut self) -> Vec<Local> {
+        let mut released = Vec::new();
+        for event in self.events() {
+            if let Event::ReleasePort(local) = event {
+                released.push(local);
+            }
+        }
+        released
+    }
+
+    /// The peer's indirect bubble arrives through our server.
+    pub(crate) fn call(&mut self, trailers: &[u8]) -> Vec<Sent> {
+        let own = self.own();
+        let mut indirect = crate::bytes::indirect_bubble(peer().mapped, peer_address(), own);
+        indirect.extend(trailers);
+        assert_eq!(self.inject(server(), &indirect), Inbound::Consumed);
+        self.take()
+    }
+
+    /// A direct bubble of the peer arrives, with this nonce.
+    pub(crate) fn meet(
+        &mut self,
+        on: Local,
+        from: SocketAddrV4,
+        nonce: Option<[u8; 4]>,
+    ) -> Inbound {
+        let mut bubble = crate::bytes::bubble(peer_address(), self.own());
+        if let Some(nonce) = nonce {
+            bubble.extend(crate::bytes::trailers(&[Trailer::Nonce(nonce)]));
+        }
+        self.inject_on(on, from, &bubble)
+    }
+
+    /// The stack begins to talk to the peer; returns what is sent.
+    pub(crate) fn begin(&mut self) -> Vec<Sent> {
+        let packet = crate::bytes::udp(self.own(), peer_address(), b"first");
+        assert_eq!(self.send(&packet), Outbound::Queued);
+        self.take()
+    }
+
+    /// Whether the stack's packets go to the peer at once, and how.
+    pub(crate) fn way(&mut self) -> Option<(SocketAddrV4, Local)> {
+        let packet = crate::bytes::udp(self.own(), peer_address(), b"way?");
+        match self.send(&packet) {
+            Outbound::Send { to, via } => Some((to, via)),
+            Outbound::Queued | Outbound::Dropped(_) => None,
+        }
+    }
+
     pub(crate) fn own(&self) -> Ipv6Addr {
         self.client.address().unwrap()
     }
@@ -188,8 +295,7 @@ impl Bench {
         while let Some(transmit) = self.client.poll_transmit(&mut buffer) {
             let sent = match transmit {
                 Transmit::Datagram { to, via, len } => {
-                    assert_eq!(via, Local::Primary);
-                    Sent::Datagram { to, payload: buffer[..len].to_vec() }
+                    Sent::Datagram { to, via, payload: buffer[..len].to_vec() }
                 }
                 Transmit::Packet { len } => Sent::Packet(buffer[..len].to_vec()),
             };
@@ -226,7 +332,12 @@ impl Bench {
 
     /// A datagram arrives.
     pub(crate) fn inject(&mut self, from: SocketAddrV4, payload: &[u8]) -> Inbound {
-        let arrival = Arrival { from, on: Local::Primary };
+        self.inject_on(Local::Primary, from, payload)
+    }
+
+    /// A datagram arrives on one of the sockets.
+    pub(crate) fn inject_on(&mut self, on: Local, from: SocketAddrV4, payload: &[u8]) -> Inbound {
+        let arrival = Arrival { from, on };
         self.client.handle_datagram(self.now, arrival, payload)
     }
 
@@ -314,4 +425,15 @@ pub(crate) fn kinds(events: &[Event]) -> Vec<NatKind> {
         }
     }
     kinds
+}
+
+/// The nonce of the indirect bubble among these.
+pub(crate) fn nonce_of(sent: &[Sent]) -> [u8; 4] {
+    let indirect = sent.iter().find(|sent| sent.is_to(peer_server())).expect("an indirect bubble");
+    indirect.trailers().nonce.expect("a nonce")
+}
+
+/// Where datagrams go, and from which socket.
+pub(crate) fn ways(sent: &[Sent]) -> Vec<(SocketAddrV4, Local)> {
+    sent.iter().map(|sent| (sent.datagram().0, sent.via())).collect()
 }

@@ -226,7 +226,7 @@ fn the_comparison_is_repeated_after_a_change_and_every_half_hour() {
         }
     }
     bench.answer(secondary(), endpoint("192.0.2.1:5001"));
-    assert_eq!(bench.client.state(), State::Offline(OfflineReason::SymmetricNat));
+    assert_eq!(bench.client.nat_kind(), NatKind::PortSymmetric);
 }
 
 //= C-MAINT-12: three tries of 4 s, then down, the name resolved again, and qualification anew

@@ -151,7 +151,7 @@ fn rule_3_trusts_the_embedded_endpoint() {
 //= C-RX-07: a new entry may get a bubble at once: last transmission long ago, none sent
 #[test]
 fn rule_3_makes_an_entry_that_may_get_bubbles() {
-    let mut bench = Bench::quiet();
+    let mut bench = Bench::plain();
     let bubble = bubble(peer_address(), bench.own());
     assert_eq!(bench.inject(peer().mapped, &bubble), Inbound::Consumed);
     let sent = bench.take();

@@ -31,7 +31,7 @@ fn case_1_sends_at_once() {
 //= C-TX-01, C-BUB-02: data counts as transmission, so a bubble waits for two seconds
 #[test]
 fn case_1_updates_the_last_transmission() {
-    let mut bench = Bench::quiet();
+    let mut bench = Bench::plain();
     bench.befriend(&peer());
     bench.wait_s(29.5);
     assert_eq!(bench.route(peer_address()), Some(peer().mapped));
@@ -122,7 +122,7 @@ fn the_cone_bit_of_peers_is_ignored() {
 //= C-BUB-08: to the endpoint embedded in the peer's address
 #[test]
 fn case_5_sends_a_direct_and_an_indirect_bubble() {
-    let mut bench = Bench::quiet();
+    let mut bench = Bench::plain();
     let packet = udp(bench.own(), peer_address(), b"x");
     assert_eq!(bench.send(&packet), Outbound::Queued);
     let sent = bench.take();

@@ -6,8 +6,10 @@ use core::time::Duration;
 use teredo_proto::client::Client;
 use teredo_proto::policy::{Policy, Rule, Service};
 use teredo_proto::random::Random;
+use teredo_proto::role::RANDOM_PORTS_MAX;
 use teredo_sim::nat::{Hairpin, Mapping};
 use teredo_sim::{HostId, Link, NatConfig, NatId, Place, Stopped, World};
+use teredo_wire::trailer::{Alternates, Trailer};
 use teredo_wire::{TEREDO_PORT, TeredoAddress, Writer, ipv6};
 
 /// What a run without violation was like.
@@ -70,8 +72,8 @@ struct Member {
     host: HostId,
     /// The outermost NAT in front of it; none when it is public.
     outermost: Option<NatId>,
-    /// Whether all NATs in front of it map endpoint-independently.
-    qualifies: bool,
+    /// Whether all NATs in front of it map endpoint-independently, so that everybody can meet it.
+    is_plain: bool,
 }
 
 impl Scenario {
@@ -122,7 +124,7 @@ impl Scenario {
     fn add_client(&mut self) {
         self.next_link();
         let shared = self.clients.last().copied().filter(|member| member.outermost.is_some());
-        let (place, outermost, qualifies) = match shared {
+        let (place, outermost, is_plain) = match shared {
             Some(Member { outermost: Some(nat), .. }) if self.percent(15) => {
                 let independent = is_independent(self.world.nat(nat).config());
                 (Place::Behind(nat), Some(nat), independent)
@@ -137,7 +139,7 @@ impl Scenario {
             config.peers_max = PEERS_MAX;
         });
         self.choose_policy(host);
-        self.clients.push(Member { host, outermost, qualifies });
+        self.clients.push(Member { host, outermost, is_plain });
     }
 
     /// What a host lets in unasked. That it lets in nothing else is checked at each delivery.
@@ -159,8 +161,8 @@ impl Scenario {
         let config_inner = self.nat_config();
         let inner = self.world.add_nat_at(outer, config_inner, 1);
         self.nats.push(inner);
-        let qualifies = is_independent(&config) && is_independent(&config_inner);
-        (inner.into(), Some(outer), qualifies)
+        let is_plain = is_independent(&config) && is_independent(&config_inner);
+        (inner.into(), Some(outer), is_plain)
     }
 
     fn nat_config(&mut self) -> NatConfig {
@@ -354,13 +356,27 @@ impl Scenario {
         let (Some(destination), Some(claimed)) = addresses else { return };
         let source = if self.percent(50) { claimed } else { LINK_LOCAL };
         let Some(teredo) = TeredoAddress::parse(destination) else { return };
-        let mut bubble = [0; 40];
-        let _ = ipv6::Header::bubble(source, destination).write(&mut Writer::new(&mut bubble));
+        let mut buffer = [0; 120];
+        let mut writer = Writer::new(&mut buffer);
+        let _ = ipv6::Header::bubble(source, destination).write(&mut writer);
+        if self.percent(70) {
+            let _ = self.trailers().iter().try_for_each(|trailer| trailer.write(&mut writer));
+            let endpoints = [(); 4].map(|()| self.any_endpoint());
+            let count = self.below(5) as usize;
+            let _ = Alternates::write(&mut writer, &endpoints[..count]);
+        }
+        let bubble = writer.written().to_vec();
         // The server believes a bubble whose source embeds the observed address (E-11b).
         let from = TeredoAddress::parse(source).map_or(stranger, |source| source.mapped);
         for _ in 0..1 + self.below(40) {
-            self.world.inject(from, SocketAddrV4::new(teredo.server, TEREDO_PORT), bubble.to_vec());
+            self.world.inject(from, SocketAddrV4::new(teredo.server, TEREDO_PORT), bubble.clone());
         }
+    }
+
+    /// What a bubble may say that nobody meant.
+    fn trailers(&mut self) -> [Trailer<'static>; 2] {
+        let nonce = Trailer::Nonce((self.below(3) as u32).to_be_bytes());
+        [nonce, Trailer::RandomPort(self.below(65_536) as u16)]
     }
 
     /// A global endpoint that nobody in this world has.
@@ -421,6 +437,10 @@ impl Scenario {
                 return Err(format!("{host:?}: {queued} packets neither sent nor dropped"));
             }
         }
+        let sockets = self.clients.iter().map(|it| self.world.socket_count(it.host)).max();
+        if sockets > Some(1 + RANDOM_PORTS_MAX) {
+            return Err(format!("{sockets:?} sockets of one client"));
+        }
         let most = self.world.most_bubbles();
         if most > BUBBLES_MAX {
             return Err(format!("{most} bubbles to one destination in ten seconds"));
@@ -435,8 +455,8 @@ impl Scenario {
     /// Who must be in service is, and who must be reachable answers.
     fn check_reach(&mut self) -> Result<(), String> {
         let ready: Vec<Member> =
-            self.clients.iter().copied().filter(|member| member.qualifies).collect();
-        if let Some(lost) = ready.iter().find(|member| !self.world.is_qualified(member.host)) {
+            self.clients.iter().copied().filter(|member| member.is_plain).collect();
+        if let Some(lost) = self.clients.iter().find(|it| !self.world.is_qualified(it.host)) {
             return Err(format!("{:?} is {:?}", lost.host, self.world.state(lost.host)));
         }
         let mut pairs = Vec::new();
@@ -523,9 +543,9 @@ const PEACE: Duration = Duration::from_secs(450);
 /// Nothing is lost any more: one exchange of bubbles or one test, then the ping.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
 
-/// Bubbles to one destination in ten seconds: five attempts of two datagrams each, two seconds
-/// apart, and eight answers (RFC 4380 section 5.2.6 and reading E-13).
-const BUBBLES_MAX: usize = 18;
+/// Bubbles to one destination in ten seconds: five attempts two seconds apart and eight answers
+/// (RFC 4380 section 5.2.6 and reading E-13), each of six datagrams at most.
+const BUBBLES_MAX: usize = (5 + 8) * 6;
 
 /// A handful of hosts, each with a handful of destinations.
 const MAPPINGS_MAX: usize = 2_000;

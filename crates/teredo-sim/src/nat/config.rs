@@ -21,6 +21,8 @@ pub struct NatConfig {
     pub inbound_refresh: bool,
     /// What becomes of packets from the inside to an external endpoint of the NAT.
     pub hairpin: Hairpin,
+    /// Whether each client behind it is given an explicit mapping before it starts, as by UPnP.
+    pub gives_explicit: bool,
     /// Whether it rewrites addresses that it finds in payloads (RFC 4380 section 3.1).
     pub rewrites_payload: bool,
     /// Whether packets from an explicitly mapped endpoint leave from that mapping, as with PCP and
@@ -30,7 +32,7 @@ pub struct NatConfig {
 
 impl NatConfig {
     /// The keys of the kinds that [`FromStr`] knows.
-    pub const KEYS: [&str; 7] = ["cone", "ar", "pr", "ps", "pp", "seq", "addr"];
+    pub const KEYS: [&str; 9] = ["cone", "ar", "pr", "upr", "ups", "pp", "seq", "ps", "addr"];
 
     /// Cone: one mapping for all destinations, open to everyone.
     pub const fn cone() -> Self {
@@ -42,6 +44,7 @@ impl NatConfig {
             lifetime: LIFETIME_DEFAULT,
             inbound_refresh: false,
             hairpin: Hairpin::None,
+            gives_explicit: false,
             rewrites_payload: false,
             uses_explicit: true,
         }
@@ -55,6 +58,18 @@ impl NatConfig {
     /// Port-restricted: one mapping, open to endpoints that were sent to.
     pub const fn pr() -> Self {
         Self { filtering: Filtering::AddressAndPortDependent, ..Self::cone() }
+    }
+
+    /// UPnP port-restricted: an endpoint that was asked for is open to everyone, and packets of its
+    /// owner leave from it.
+    pub const fn upr() -> Self {
+        Self { gives_explicit: true, ..Self::pr() }
+    }
+
+    /// UPnP port-symmetric: an endpoint that was asked for is open to everyone, but only the first
+    /// mapping of its owner is at it.
+    pub const fn ups() -> Self {
+        Self { gives_explicit: true, uses_explicit: false, ..Self::ps() }
     }
 
     /// Port-symmetric: a mapping with a random port for each destination.
@@ -87,6 +102,8 @@ impl FromStr for NatConfig {
             "cone" => Ok(Self::cone()),
             "ar" => Ok(Self::ar()),
             "pr" => Ok(Self::pr()),
+            "upr" => Ok(Self::upr()),
+            "ups" => Ok(Self::ups()),
             "ps" => Ok(Self::ps()),
             "pp" => Ok(Self::pp()),
             "seq" => Ok(Self::seq(1)),

@@ -81,7 +81,7 @@ impl World {
         self.add_client_with(place, |_| {})
     }
 
-    /// Adds a client of any server, and starts it.
+    /// Adds a client of any server, and starts it: if its NAT gives out endpoints, with one.
     pub fn add_client_of(&mut self, server: HostId, place: impl Into<Place>) -> HostId {
         let addresses = self.server_addresses(server);
         self.add_client_with(place, |config| (config.server, config.secondary) = addresses)
@@ -104,12 +104,24 @@ impl World {
         config.filter = self.filter(host);
         config.policy = Policy::everything();
         change(&mut config);
-        let mut sockets = vec![(Local::Primary, SocketAddrV4::new(address, config.service_port))];
+        let service = SocketAddrV4::new(address, config.service_port);
+        let mut sockets = vec![(Local::Primary, service)];
         if config.local_discovery {
             sockets.push((Local::Discovery, DISCOVERY_ENDPOINT));
         }
         self.serve(host, Plan::Client(config), sockets);
+        self.give_explicit(host);
         host
+    }
+
+    /// Gives a client an explicit mapping for good, if its NAT does that.
+    fn give_explicit(&mut self, host: HostId) {
+        let Place::Behind(NatId(nat)) = self.hosts[host.0].place else { return };
+        let nat = &mut self.nats[nat].nat;
+        let service = self.hosts[host.0].services.first().and_then(|it| it.sockets.first());
+        let Some((_, service)) = service.filter(|_| nat.config().gives_explicit) else { return };
+        let mapping = nat.map_explicitly(self.now, *service, service.port(), Duration::MAX);
+        self.with_client(host, |client, now| client.set_explicit_mapping(now, mapping));
     }
 
     /// Adds a relay on the Internet that the IPv6 Internet reaches Teredo clients through.
@@ -205,6 +217,7 @@ impl World {
         if self.hosts[id.0].mapper.is_some() {
             self.start_mapper(id);
         }
+        self.give_explicit(id);
     }
 
     /// Boots a NAT: no mapping is left, and its gateway says so.

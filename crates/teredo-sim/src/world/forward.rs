@@ -1,10 +1,10 @@
 //! How packets get from host to host, through NATs, roles and stacks.
 
-use core::net::Ipv6Addr;
+use core::net::{Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 
 use teredo_proto::role::TRANSMIT_LEN_MAX;
-use teredo_proto::{Arrival as RoleArrival, Event, Inbound, Outbound, Transmit};
+use teredo_proto::{Arrival as RoleArrival, Event, Inbound, Local, Outbound, Transmit};
 use teredo_wire::address::is_teredo;
 use teredo_wire::{Datagram as Teredo, Ipv6};
 
@@ -214,6 +214,11 @@ impl World {
 
     /// Takes out of a role what it wants to send and tell.
     pub(crate) fn drain(&mut self, host: HostId, index: usize) {
+        self.drain_datagrams(host, index);
+        self.drain_events(host, index);
+    }
+
+    fn drain_datagrams(&mut self, host: HostId, index: usize) {
         let mut buffer = [0; TRANSMIT_LEN_MAX];
         for _ in 0..STEPS_AT_ONCE_MAX {
             let service = &mut self.hosts[host.0].services[index];
@@ -229,7 +234,7 @@ impl World {
                     self.ledger.note_report(&buffer[..len]);
                     self.hand_out(host, index, &buffer[..len]);
                 }
-                None => return self.drain_events(host, index),
+                None => return,
             }
         }
         self.violation = Some(Violation::Torrent(host));
@@ -250,10 +255,33 @@ impl World {
             let Some(event) = role.poll_event() else { return };
             if let Event::AddressChanged(address) = event {
                 self.hosts[host.0].stack.teredo = address.map(|(address, _)| address);
+            } else if let Event::BindPort(local) = event {
+                self.bind(host, index, local);
+            } else if let Event::ReleasePort(local) = event {
+                let sockets = &mut self.hosts[host.0].services[index].sockets;
+                sockets.retain(|(socket, _)| *socket != local);
             }
             self.note(host, Happened::Event(event));
         }
         self.violation = Some(Violation::Torrent(host));
+    }
+
+    /// Gives a role one more socket, on a random port, and what it wants to send with it its way.
+    fn bind(&mut self, host: HostId, index: usize, local: Local) {
+        let address = self.address_of(host);
+        let mut port = self.random_port();
+        while self.hosts[host.0].services.iter().any(|service| service.has_port(port)) {
+            port = self.random_port();
+        }
+        let service = &mut self.hosts[host.0].services[index];
+        service.sockets.push((local, SocketAddrV4::new(address, port)));
+        let now = self.now;
+        service.role.as_role_mut().handle_bound(now, local, Some(port));
+        self.drain_datagrams(host, index);
+    }
+
+    fn random_port(&mut self) -> u16 {
+        RANDOM_PORT_FIRST + self.random.below(u64::from(u16::MAX - RANDOM_PORT_FIRST)) as u16
     }
 
     /// A packet from a role of `host`, for its own stack or to be routed on.
@@ -311,6 +339,9 @@ impl World {
         }
     }
 }
+
+/// Where systems begin to give ports to programs that ask for any.
+const RANDOM_PORT_FIRST: u16 = 49_152;
 
 fn destination(packet: &[u8]) -> Option<Ipv6Addr> {
     Ipv6::parse(packet).ok().map(|(ipv6, _)| ipv6.destination())

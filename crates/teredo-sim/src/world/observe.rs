@@ -64,6 +64,11 @@ impl World {
         self.services(host).last()?.sockets.first().map(|(_, endpoint)| *endpoint)
     }
 
+    /// Sockets of a host with a role behind them.
+    pub fn socket_count(&self, host: HostId) -> usize {
+        self.services(host).iter().map(|service| service.sockets.len()).sum()
+    }
+
     /// What the first role of a host counted.
     pub fn counters(&self, host: HostId) -> Option<&Counters> {
         self.services(host).first().map(|service| service.role.as_role().counters())
@@ -120,6 +125,11 @@ impl World {
     /// [`METER_WINDOW`](crate::METER_WINDOW).
     pub fn most_bubbles(&self) -> usize {
         self.bubbles.most()
+    }
+
+    /// Datagrams with bubbles that roles sent, those that servers passed on not counted.
+    pub fn bubble_count(&self) -> usize {
+        self.bubbles.total()
     }
 
     /// A NAT.

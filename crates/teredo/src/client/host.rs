@@ -368,6 +368,8 @@ impl Host<Client> for ClientHost<'_> {
             | Event::NatKindChanged(_)
             | Event::PeerReached(_)
             | Event::PeerUnreachable(_)
+            | Event::BindPort(_)
+            | Event::ReleasePort(_)
             | Event::Overload(_) => {}
         }
         Ok(())

@@ -13,10 +13,12 @@ pub(crate) struct NatKey {
 }
 
 impl NatKey {
-    const KNOWN: [Self; 4] = [
+    const KNOWN: [Self; 6] = [
         Self { key: "cone", config: NatConfig::cone() },
         Self { key: "ar", config: NatConfig::ar() },
         Self { key: "pr", config: NatConfig::pr() },
+        Self { key: "pp", config: NatConfig::pp() },
+        Self { key: "seq", config: NatConfig::seq(1) },
         Self { key: "ps", config: NatConfig::ps() },
     ];
 
@@ -36,6 +38,8 @@ impl NatKey {
             "cone" => "cone NAT",
             "ar" => "address-restricted NAT",
             "pr" => "port-restricted NAT",
+            "pp" => "port-preserving NAT",
+            "seq" => "sequential NAT",
             _ => "port-symmetric NAT",
         }
     }

@@ -250,8 +250,7 @@ impl<'a> Show<'a> {
 
     /// Tells what the roles have said last, unless it has been told or is nothing new.
     pub(super) fn tell_last_words(&mut self) {
-        let is_explained = self.reasons.iter().flatten().any(|reason| reason == SYMMETRIC);
-        if is_verbose() || is_explained {
+        if is_verbose() {
             return;
         }
         for (host, role) in Host::ALL.into_iter().zip(&self.roles) {
@@ -274,11 +273,6 @@ impl<'a> Show<'a> {
         }
         let name = client.name();
         let error = match self.reasons[client.index()].as_deref() {
-            Some(SYMMETRIC) => anyhow!(
-                "{name} is behind a symmetric NAT, which gives it another port for each \
-                 destination; getting through those takes the extensions of RFC 6081, which are \
-                 not there yet"
-            ),
             Some(reason) => anyhow!("{name} did not qualify: {reason}"),
             None => anyhow!("{name} did not qualify in time"),
         };
@@ -334,9 +328,6 @@ fn watch(signals: &Signals, notes: &Sender<Note>) -> std::io::Result<()> {
 pub(super) fn is_verbose() -> bool {
     tracing::enabled!(tracing::Level::DEBUG)
 }
-
-/// A client's reason for being off-line behind a symmetric NAT.
-const SYMMETRIC: &str = "symmetric-nat";
 
 /// A role is ready in a few milliseconds; this is long for a machine that is swapping.
 const READY_MAX: Duration = Duration::from_secs(10);

@@ -181,7 +181,9 @@ impl Host<Relay> for RelayHost {
             | Event::KeyRenewal(_)
             | Event::ServerLost
             | Event::PeerReached(_)
-            | Event::PeerUnreachable(_) => {}
+            | Event::PeerUnreachable(_)
+            | Event::BindPort(_)
+            | Event::ReleasePort(_) => {}
         }
         Ok(())
     }

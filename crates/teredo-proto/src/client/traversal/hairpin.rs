@@ -1,0 +1,73 @@
+//! Hairpinning (RFC 6081 section 5.6): peers behind the same NAT, which does not turn packets back,
+//! tell each other where else they are.
+
+use core::net::SocketAddrV4;
+
+use teredo_wire::trailer::{self, ALTERNATE_ADDRESS, Alternates, Trailer};
+
+use crate::client::Client;
+use crate::client::reception::Accepted;
+use crate::peers::PeerId;
+use crate::role::Local;
+use crate::time::Instant;
+
+impl Client {
+    /// The endpoints an indirect bubble names beside the embedded one: the local one, and the one
+    /// that a gateway keeps for us, if that is not the embedded one (section 5.6.4.1).
+    pub(super) fn own_alternates(&self) -> Vec<SocketAddrV4> {
+        if !self.config.traversal.hairpin {
+            return Vec::new();
+        }
+        let local = self.config.local_address;
+        let local = local.map(|address| SocketAddrV4::new(address, self.config.service_port));
+        local.into_iter().chain(self.alternate_mapping()).collect()
+    }
+
+    /// Stores what other endpoints the peer names, in place of those it named before. They may be
+    /// private ones, but not such as nobody has.
+    pub(super) fn learn_alternates(&mut self, id: PeerId, accepted: &Accepted<'_>) {
+        let Some(alternates) = accepted.trailers.alternates else { return };
+        if !self.config.traversal.hairpin {
+            return;
+        }
+        let usable = alternates.endpoints().take(Alternates::MAX);
+        let usable: Box<[_]> =
+            usable.filter(|&endpoint| self.may_try_alternate(endpoint)).collect();
+        self.peers[id].approach.alternates = usable;
+    }
+
+    /// Direct bubbles to those endpoints, as far as they fit into what one bubble may lead to.
+    pub(super) fn send_alternate_openers(&mut self, now: Instant, id: PeerId) {
+        let approach = &self.peers[id].approach;
+        let room =
+            if approach.peer_random_port.is_some() { OPENERS_MAX - 2 } else { OPENERS_MAX - 1 };
+        for index in 0..approach.alternates.len().min(room) {
+            let Some(&to) = self.peers[id].approach.alternates.get(index) else { break };
+            self.send_direct(now, id, (to, Local::Primary), None);
+        }
+    }
+
+    fn may_try_alternate(&self, endpoint: SocketAddrV4) -> bool {
+        let address = endpoint.ip();
+        let is_impossible = endpoint.port() == 0
+            || address.octets()[0] == 0
+            || address.is_loopback()
+            || address.is_multicast()
+            || address.is_broadcast();
+        let is_directed_broadcast = self.config.filter.is_broadcast(*address);
+        let is_own = self.config.local_address == Some(*address)
+            || self.config.filter.own.contains(address)
+            || self.mapped() == Some(endpoint);
+        !is_impossible && !is_directed_broadcast && !is_own
+    }
+}
+
+/// Whether an Alternate Address Trailer has a length that none can have.
+pub(super) fn has_bad_alternates(accepted: &Accepted<'_>) -> bool {
+    trailer::iter(accepted.datagram.trailer_bytes)
+        .any(|found| matches!(found, Ok(Trailer::Ignored { kind: ALTERNATE_ADDRESS, .. })))
+}
+
+/// Direct bubbles that one indirect bubble leads to at most, so that with one indirect bubble of
+/// ours they are six.
+const OPENERS_MAX: usize = 5;

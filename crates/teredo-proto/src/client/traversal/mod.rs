@@ -1,0 +1,283 @@
+//! Meeting peers through NATs (RFC 6081): one module for each extension, and here the order in
+//! which they are tried.
+//!
+//! Nothing waits for something else to fail. One attempt sends direct bubbles to every endpoint at
+//! which the peer may be and one indirect bubble through its server, which tells the peer all that
+//! it needs to do the same: a nonce (`symmetric`), a port that our NAT will map another socket to
+//! (`port_preserving` knows it, `sequential` predicts it), other addresses of ours (`hairpin`). The
+//! first way that works is kept. A peer that was met before is asked directly first
+//! (`load_reduction`).
+//!
+//! What was learnt stays with the peer's entry, so that the next attempt begins with it.
+
+mod hairpin;
+mod load_reduction;
+mod mapped;
+mod port_preserving;
+mod ports;
+mod sequential;
+mod symmetric;
+
+use core::net::SocketAddrV4;
+use core::time::Duration;
+
+use teredo_wire::trailer::{Alternates, NeighborDiscovery};
+use teredo_wire::{TEREDO_PORT, TeredoAddress};
+
+pub(super) use self::ports::RandomPorts;
+use crate::client::Client;
+use crate::client::outbox::Trailers;
+use crate::client::peer::{Path, Search, Trust};
+use crate::client::reception::Accepted;
+use crate::peers::PeerId;
+use crate::reason::DropReason;
+use crate::role::Local;
+use crate::time::Instant;
+
+/// Which extensions of RFC 6081 a client uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traversal {
+    /// Symmetric NAT support (section 5.2).
+    pub symmetric: bool,
+    /// UPnP-enabled symmetric NAT (section 5.3).
+    pub mapped_symmetric: bool,
+    /// Port-preserving symmetric NAT (section 5.4).
+    pub port_preserving: bool,
+    /// Sequential port-symmetric NAT (section 5.5).
+    pub sequential: bool,
+    /// Hairpinning (section 5.6).
+    pub hairpin: bool,
+    /// Server load reduction (section 5.7).
+    pub load_reduction: bool,
+}
+
+impl Traversal {
+    /// All extensions: the default.
+    pub const ALL: Self = Self {
+        symmetric: true,
+        mapped_symmetric: true,
+        port_preserving: true,
+        sequential: true,
+        hairpin: true,
+        load_reduction: true,
+    };
+
+    /// RFC 4380 alone.
+    pub const NONE: Self = Self {
+        symmetric: false,
+        mapped_symmetric: false,
+        port_preserving: false,
+        sequential: false,
+        hairpin: false,
+        load_reduction: false,
+    };
+
+    /// Without those that depend on one that is off (sections 5.3 to 5.5, E-04).
+    #[must_use]
+    pub const fn with_dependencies(self) -> Self {
+        let port_preserving = self.port_preserving && self.symmetric;
+        Self {
+            mapped_symmetric: self.mapped_symmetric && self.symmetric,
+            port_preserving,
+            sequential: self.sequential && port_preserving,
+            ..self
+        }
+    }
+}
+
+impl Default for Traversal {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
+/// What is done to meet a peer, and what was learnt on the way.
+#[derive(Debug, Default)]
+pub(super) struct Approach {
+    /// The nonce of our last indirect bubble: Nonce Sent.
+    nonce_sent: Option<[u8; 4]>,
+    /// That of the peer's last one: Nonce Received.
+    nonce_received: Option<[u8; 4]>,
+    /// When our last indirect bubble went out.
+    called_at: Option<Instant>,
+    /// Whether the peer has sent one.
+    is_called: bool,
+    /// Where our last direct bubble with the peer's nonce went.
+    introduced: Option<(SocketAddrV4, Local)>,
+    /// A bubble came from another endpoint than the embedded one: Symmetric Peer.
+    is_symmetric: bool,
+    random_port: RandomPort,
+    peer_random_port: Option<u16>,
+    /// Other endpoints that the peer named.
+    alternates: Box<[SocketAddrV4]>,
+    /// When a packet of the stack was last sent: Last Data Packet Sent.
+    pub(super) data_sent_at: Option<Instant>,
+    /// Bubbles that kept the random port in use since then: Connection Refresh Count.
+    refresh_count: u8,
+}
+
+impl Approach {
+    /// Bytes that it allocates at most: the alternates.
+    pub(super) const KEPT_BYTES: usize = Alternates::MAX * size_of::<SocketAddrV4>();
+}
+
+/// A peer's random port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum RandomPort {
+    #[default]
+    None,
+    /// This one.
+    Held(u16),
+    /// There is none to be had, or it cannot be predicted: it is done without.
+    Unusable,
+}
+
+impl Client {
+    /// One attempt to meet a peer, for which its budget was charged.
+    pub(super) fn approach(&mut self, now: Instant, id: PeerId) {
+        self.send_openers(now, id);
+        self.call(now, id);
+    }
+
+    /// The same in answer to an indirect bubble: with an indirect bubble of ours only as long as
+    /// the peer is not trusted, and not twice in a second, so that no two clients keep each other
+    /// busy (E-11).
+    pub(super) fn approach_in_answer(&mut self, now: Instant, id: PeerId) {
+        if let Some(path) = self.peers[id].route(now) {
+            self.send_direct(now, id, (path.to, path.via), None);
+            if self.peers[id].search != Search::Idle {
+                self.settle(now, id, path);
+            }
+            return;
+        }
+        self.send_openers(now, id);
+        let called_at = self.peers[id].approach.called_at;
+        let may_call = called_at.is_none_or(|called_at| now.since(called_at) >= CALL_GAP);
+        if may_call && self.config.traversal.symmetric {
+            self.call(now, id);
+        }
+    }
+
+    /// Takes what the peer's indirect bubble tells. Whoever sends one has lost its way to us, so an
+    /// old way from us to it counts no more.
+    pub(super) fn learn_from_indirect(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        accepted: &Accepted<'_>,
+    ) {
+        if self.peers[id].route(now).is_none() {
+            self.peers[id].trust = Trust::Unproven;
+        }
+        self.peers[id].approach.is_called = true;
+        self.learn_nonce(id, accepted.trailers.nonce);
+        self.learn_random_port(now, id, accepted.trailers.random_port);
+        self.learn_alternates(id, accepted);
+    }
+
+    /// Whether a packet from another endpoint than the proven one may change the way to its peer:
+    /// only when the old one has not been used for a while (E-18; RFC 6081 section 5.4.4.5).
+    pub(super) fn may_adopt(&mut self, now: Instant, id: PeerId, accepted: &Accepted<'_>) -> bool {
+        let Some(path) = self.peers[id].proven_path() else { return true };
+        let is_idle = self.peers[id].is_idle(now);
+        if !self.uses_random_ports() || !accepted.is_bubble() {
+            return is_idle;
+        }
+        match (path.via, accepted.on) {
+            (Local::Random(_), Local::Primary) => true,
+            (Local::Random(_), Local::Random(_)) => {
+                self.lose_way(now, id);
+                false
+            }
+            _ if is_idle => {
+                self.lose_way(now, id);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// The way to the peer is in doubt: both sides are to find it anew.
+    fn lose_way(&mut self, now: Instant, id: PeerId) {
+        self.peers[id].trust = Trust::Unproven;
+        self.release_random_port(id);
+        if self.peers[id].bubbles.take(now) {
+            self.counters.bubbles_sent += 1;
+            self.approach(now, id);
+        }
+    }
+
+    /// The proven way after another packet came along it: a bubble on the service port shows that
+    /// no random port is needed any more (RFC 6081 section 5.4.4.5).
+    pub(super) fn path_after(&self, path: Path, accepted: &Accepted<'_>) -> Path {
+        let is_better = accepted.is_bubble() && accepted.on == Local::Primary;
+        if is_better { Path { via: Local::Primary, ..path } } else { path }
+    }
+
+    /// Direct bubbles to wherever the peer may be: they open our NAT, and may get through.
+    fn send_openers(&mut self, now: Instant, id: PeerId) {
+        let Some(peer) = self.teredo_peer(id) else { return };
+        self.send_direct(now, id, (peer.mapped, Local::Primary), None);
+        self.send_random_openers(now, id, &peer);
+        self.send_alternate_openers(now, id);
+    }
+
+    /// Sends an indirect bubble, now or when a random port is ready for it.
+    fn call(&mut self, now: Instant, id: PeerId) {
+        if self.has_random_port_ready(now, id) {
+            self.send_indirect(now, id);
+        }
+    }
+
+    /// Sends an indirect bubble through the peer's server.
+    fn send_indirect(&mut self, now: Instant, id: PeerId) {
+        let Some(peer) = self.teredo_peer(id) else { return };
+        self.peers[id].approach.called_at = Some(now);
+        let trailers = Trailers {
+            nonce: self.next_nonce(id),
+            random_port: self.ports.prediction(self.peers[id].approach.random_port),
+            alternates: self.own_alternates(),
+            discovery: None,
+        };
+        let server = SocketAddrV4::new(peer.server, TEREDO_PORT);
+        self.send_bubble(now, (server, Local::Primary), peer.to_ipv6(), trailers);
+    }
+
+    /// Sends a direct bubble to the peer, with its nonce if it has told one.
+    pub(super) fn send_direct(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        to: (SocketAddrV4, Local),
+        discovery: Option<NeighborDiscovery>,
+    ) {
+        let address = self.peers.address(id);
+        let approach = &mut self.peers[id].approach;
+        let nonce = approach.nonce_received;
+        if nonce.is_some() {
+            approach.introduced = Some(to);
+        }
+        let random_port = match to.1 {
+            Local::Random(_) => self.ports.prediction(approach.random_port),
+            Local::Primary | Local::Secondary | Local::Discovery => None,
+        };
+        let trailers = Trailers { nonce, random_port, alternates: Vec::new(), discovery };
+        self.peers[id].bubbles.note_transmission(now);
+        self.send_bubble(now, to, address, trailers);
+    }
+
+    /// What a trailer of impossible length means (RFC 6081 section 5.6.4.2).
+    pub(super) fn check_alternates(&self, accepted: &Accepted<'_>) -> Result<(), DropReason> {
+        if self.config.traversal.hairpin && hairpin::has_bad_alternates(accepted) {
+            return Err(DropReason::BadAlternates);
+        }
+        Ok(())
+    }
+
+    fn teredo_peer(&self, id: PeerId) -> Option<TeredoAddress> {
+        TeredoAddress::parse(self.peers.address(id))
+    }
+}
+
+/// Least time between two indirect bubbles to one peer of which the second one is an answer (E-11).
+const CALL_GAP: Duration = Duration::from_secs(1);

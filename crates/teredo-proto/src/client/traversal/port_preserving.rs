@@ -1,0 +1,210 @@
+//! Port-preserving symmetric NAT (RFC 6081 section 5.4): the first mapping of a local port gets the
+//! same number outside, so a fresh port for each peer can be announced before it is used.
+
+use core::net::{Ipv6Addr, SocketAddrV4};
+
+use teredo_wire::TeredoAddress;
+
+use crate::client::Client;
+use crate::client::peer::{Search, Trust};
+use crate::client::qualification::is_symmetric;
+use crate::client::traversal::RandomPort;
+use crate::client::traversal::ports::REFRESH_TIMER;
+use crate::peers::PeerId;
+use crate::role::{Event, Local};
+use crate::time::Instant;
+
+impl Client {
+    /// Whether our NAT is one that random ports help against. One that does not preserve ports is
+    /// presumed to give them in sequence (section 3.4).
+    pub(super) fn uses_random_ports(&self) -> bool {
+        let traversal = &self.config.traversal;
+        is_symmetric(self.nat_kind)
+            && traversal.port_preserving
+            && (traversal.sequential || self.is_port_preserving())
+    }
+
+    /// Whether the NAT gave the service port its own number: the flag Port-Preserving.
+    pub(super) fn is_port_preserving(&self) -> bool {
+        self.mapped().is_some_and(|mapped| mapped.port() == self.config.service_port)
+    }
+
+    /// Whether an indirect bubble may go out now: there is a random port to announce, or none is
+    /// needed, or none is to be had. Otherwise one is being prepared, and the bubble follows.
+    pub(super) fn has_random_port_ready(&mut self, now: Instant, id: PeerId) -> bool {
+        match self.peers[id].approach.random_port {
+            RandomPort::Unusable => true,
+            RandomPort::Held(number) => {
+                self.ports.find(number).is_none_or(|port| port.is_bound && port.test.is_none())
+            }
+            RandomPort::None if self.needs_random_port(id) => !self.ask_for_random_port(now, id),
+            RandomPort::None => true,
+        }
+    }
+
+    fn needs_random_port(&self, id: PeerId) -> bool {
+        self.uses_random_ports() && self.peers[id].trust == Trust::Unproven
+    }
+
+    /// Asks the host for a port; `false` if there are as many as may be.
+    fn ask_for_random_port(&mut self, now: Instant, id: PeerId) -> bool {
+        let peer = self.peers.address(id);
+        let number = match self.ports.insert(now, peer) {
+            Some(number) => Some(number),
+            None => {
+                self.give_up_a_random_port();
+                self.ports.insert(now, peer)
+            }
+        };
+        let Some(number) = number else {
+            self.peers[id].approach.random_port = RandomPort::Unusable;
+            return false;
+        };
+        self.peers[id].approach.random_port = RandomPort::Held(number);
+        self.events.push(Event::BindPort(Local::Random(number)));
+        true
+    }
+
+    /// Takes the host's answer.
+    pub(in crate::client) fn random_port_bound(
+        &mut self,
+        now: Instant,
+        local: Local,
+        local_port: Option<u16>,
+    ) {
+        let Local::Random(number) = local else { return };
+        let is_port_preserving = self.is_port_preserving();
+        let Some(port) = self.ports.find(number) else { return };
+        let Some(id) = self.peers.find(port.peer) else { return };
+        let Some(local_port) = local_port else {
+            let _ = self.ports.remove(self.peers.address(id));
+            self.peers[id].approach.random_port = RandomPort::Unusable;
+            return self.send_indirect(now, id);
+        };
+        port.is_bound = true;
+        if !is_port_preserving {
+            return self.test_random_port(now, id);
+        }
+        port.prediction = Some(local_port);
+        if let Some(peer) = self.teredo_peer(id) {
+            self.send_random_openers(now, id, &peer);
+        }
+        self.send_indirect(now, id);
+    }
+
+    /// Direct bubbles that have to do with random ports, ours or the peer's (section 5.4.4.3,
+    /// E-19).
+    ///
+    /// A client without a random port of its own answers from the service port: its NAT is no
+    /// symmetric one. The first packet of a random port decides where it is mapped for, so it goes
+    /// to the peer's embedded endpoint only once the peer has shown that it has no random port.
+    pub(super) fn send_random_openers(&mut self, now: Instant, id: PeerId, peer: &TeredoAddress) {
+        let approach = &self.peers[id].approach;
+        let own = match approach.random_port {
+            RandomPort::Held(number) => {
+                let is_bound = self.ports.find(number).is_some_and(|port| port.is_bound);
+                if !is_bound {
+                    return;
+                }
+                Some(Local::Random(number))
+            }
+            RandomPort::None if self.needs_random_port(id) => return,
+            RandomPort::None | RandomPort::Unusable => None,
+        };
+        let approach = &self.peers[id].approach;
+        match (approach.peer_random_port, own) {
+            (Some(port), own) if self.config.traversal.port_preserving => {
+                let to = SocketAddrV4::new(*peer.mapped.ip(), port);
+                self.send_direct(now, id, (to, own.unwrap_or(Local::Primary)), None);
+            }
+            (None, Some(own)) if approach.is_called => {
+                self.send_direct(now, id, (peer.mapped, own), None);
+            }
+            _ => {}
+        }
+    }
+
+    /// Stores the port that the peer announces, unless a way that may depend on the old one was
+    /// used lately (section 5.4.4.4).
+    pub(super) fn learn_random_port(&mut self, now: Instant, id: PeerId, port: Option<u16>) {
+        let Some(port) = port.filter(|&port| port != 0 && self.config.traversal.port_preserving)
+        else {
+            return;
+        };
+        let known = self.peers[id].approach.peer_random_port;
+        if known == Some(port) || (known.is_some() && !self.peers[id].is_idle(now)) {
+            return;
+        }
+        if known.is_some() && self.is_port_preserving() {
+            self.release_random_port(id);
+        }
+        self.peers[id].approach.peer_random_port = Some(port);
+    }
+
+    /// The peer needs no random port any more.
+    pub(in crate::client) fn release_random_port(&mut self, id: PeerId) {
+        if self.peers[id].approach.random_port != RandomPort::None {
+            self.peers[id].approach.random_port = RandomPort::None;
+            self.close_random_port(self.peers.address(id));
+        }
+    }
+
+    /// The same when the peer's entry is gone.
+    pub(in crate::client) fn close_random_port(&mut self, peer: Ipv6Addr) {
+        if let Some(port) = self.ports.remove(peer) {
+            self.events.push(Event::ReleasePort(Local::Random(port.number)));
+        }
+    }
+
+    /// Does what has become due about random ports.
+    pub(in crate::client) fn advance_random_ports(&mut self, now: Instant) {
+        while let Some(number) = self.ports.overdue_test(now) {
+            self.random_port_test_failed(now, number);
+        }
+        if self.ports.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.ports.refresh_at = now + REFRESH_TIMER;
+            for (peer, number) in self.ports.list() {
+                if let Some(id) = self.peers.find(peer) {
+                    self.refresh_random_port(now, id, number);
+                }
+            }
+        }
+    }
+
+    /// Keeps an idle way through a random port open for ten minutes (section 5.4.2.1).
+    fn refresh_random_port(&mut self, now: Instant, id: PeerId, number: u16) {
+        let peer = &mut self.peers[id];
+        let is_way = |via| via == Local::Random(number);
+        let path = peer.proven_path().filter(|path| is_way(path.via));
+        let is_in_use =
+            peer.approach.data_sent_at.is_some_and(|sent_at| now.since(sent_at) < REFRESH_TIMER);
+        match path {
+            Some(_) if is_in_use => peer.approach.refresh_count = 0,
+            Some(path) if peer.approach.refresh_count < REFRESHES_MAX => {
+                peer.approach.refresh_count += 1;
+                self.send_direct(now, id, (path.to, path.via), None);
+                self.counters.bubbles_sent += 1;
+            }
+            None if peer.search != Search::Idle => {}
+            Some(_) | None => {
+                peer.trust = Trust::Unproven;
+                self.release_random_port(id);
+            }
+        }
+    }
+
+    /// Makes room: the port goes that was asked for first and whose peer has neither been met nor
+    /// is being looked for. Strangers make us ask for ports.
+    fn give_up_a_random_port(&mut self) {
+        let ids = self.ports.list().into_iter().filter_map(|(peer, _)| self.peers.find(peer));
+        let idle = ids.into_iter().find(|&id| {
+            self.peers[id].trust == Trust::Unproven && self.peers[id].search == Search::Idle
+        });
+        if let Some(id) = idle {
+            self.release_random_port(id);
+        }
+    }
+}
+
+/// Bubbles without data that keep a way open (section 5.4.2.1).
+const REFRESHES_MAX: u8 = 20;

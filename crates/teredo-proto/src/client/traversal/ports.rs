@@ -1,0 +1,86 @@
+//! The random ports in use: further sockets, each for one peer (RFC 6081 section 5.4.1).
+
+use core::net::Ipv6Addr;
+use core::time::Duration;
+
+use crate::client::traversal::RandomPort;
+use crate::client::traversal::sequential::EchoTest;
+use crate::role::RANDOM_PORTS_MAX;
+use crate::time::Instant;
+
+/// All random ports, in the order in which they were asked for.
+#[derive(Debug, Default)]
+pub(in crate::client) struct RandomPorts {
+    uses: Vec<PortUse>,
+    last_number: u16,
+    /// When they are looked through again: the Peer Refresh Timer of all peers.
+    pub(super) refresh_at: Instant,
+}
+
+/// One random port.
+#[derive(Debug)]
+pub(super) struct PortUse {
+    pub(super) number: u16,
+    pub(super) peer: Ipv6Addr,
+    /// Whether its socket is there.
+    pub(super) is_bound: bool,
+    /// The external port that the NAT is expected to give it.
+    pub(super) prediction: Option<u16>,
+    /// What is being done to find that out.
+    pub(super) test: Option<EchoTest>,
+}
+
+impl RandomPorts {
+    /// Takes a number for a port more; `None` when there are as many as may be.
+    pub(super) fn insert(&mut self, now: Instant, peer: Ipv6Addr) -> Option<u16> {
+        if self.uses.len() >= RANDOM_PORTS_MAX {
+            return None;
+        }
+        if self.refresh_at <= now {
+            self.refresh_at = now + REFRESH_TIMER;
+        }
+        let number = self.last_number.wrapping_add(1);
+        self.last_number = number;
+        let new = PortUse { number, peer, is_bound: false, prediction: None, test: None };
+        self.uses.push(new);
+        Some(number)
+    }
+
+    /// Removes a port; says which one it was.
+    pub(super) fn remove(&mut self, peer: Ipv6Addr) -> Option<PortUse> {
+        let position = self.uses.iter().position(|port| port.peer == peer)?;
+        Some(self.uses.remove(position))
+    }
+
+    pub(super) fn find(&mut self, number: u16) -> Option<&mut PortUse> {
+        self.uses.iter_mut().find(|port| port.number == number)
+    }
+
+    /// What is predicted of a peer's port, if it has one.
+    pub(super) fn prediction(&self, port: RandomPort) -> Option<u16> {
+        let RandomPort::Held(number) = port else { return None };
+        self.uses.iter().find(|port| port.number == number)?.prediction
+    }
+
+    /// All ports: the peer, the number.
+    pub(super) fn list(&self) -> Vec<(Ipv6Addr, u16)> {
+        self.uses.iter().map(|port| (port.peer, port.number)).collect()
+    }
+
+    /// The first port whose test has had its time.
+    pub(super) fn overdue_test(&self, now: Instant) -> Option<u16> {
+        let is_overdue =
+            |port: &&PortUse| port.test.as_ref().is_some_and(|test| test.due_at <= now);
+        self.uses.iter().find(is_overdue).map(|port| port.number)
+    }
+
+    /// When something is to be done about any of them.
+    pub(in crate::client) fn next_deadline(&self) -> Option<Instant> {
+        let tests = self.uses.iter().filter_map(|port| Some(port.test.as_ref()?.due_at));
+        let refresh = self.uses.first().map(|_| self.refresh_at);
+        tests.chain(refresh).min()
+    }
+}
+
+/// The Peer Refresh Timer (section 5.4.2.1).
+pub(super) const REFRESH_TIMER: Duration = Duration::from_secs(30);

@@ -1,0 +1,139 @@
+//! Sequential port-symmetric NAT (RFC 6081 section 5.5): what the server addresses see of two
+//! solicitations tells the port of a bubble between them.
+
+use core::net::{Ipv4Addr, SocketAddrV4};
+use core::time::Duration;
+
+use teredo_wire::{Datagram, TEREDO_PORT};
+
+use crate::client::outbox::Item;
+use crate::client::traversal::RandomPort;
+use crate::client::{Client, advertisement};
+use crate::peers::PeerId;
+use crate::random::Random;
+use crate::reason::DropReason;
+use crate::role::Local;
+use crate::time::Instant;
+
+/// An Echo Test under way: two solicitations around one bubble, all from one random port.
+#[derive(Debug)]
+pub(super) struct EchoTest {
+    /// Which try this is: EchoTestRetryCounter.
+    tries: u8,
+    /// When its answers are due: the Echo Test Failover Timer.
+    pub(super) due_at: Instant,
+    /// EchoTestNonce1 and EchoTestNonce2.
+    nonces: [[u8; 8]; 2],
+    /// EchoTestLowerPort and EchoTestUpperPort.
+    seen: [Option<SocketAddrV4>; 2],
+}
+
+impl EchoTest {
+    fn new(now: Instant, tries: u8, random: &mut Random) -> Self {
+        let due_at = now + Duration::from_secs(u64::from(tries));
+        Self { tries, due_at, nonces: [random.bytes(), random.bytes()], seen: [None; 2] }
+    }
+
+    /// The port between those that were seen, if they tell one (section 5.5.4.4, E-02).
+    fn prediction(&self, own: Ipv4Addr) -> Prediction {
+        let [Some(lower), Some(upper)] = self.seen else { return Prediction::Pending };
+        let distance = upper.port().checked_sub(lower.port());
+        let is_sequential = distance.is_some_and(|distance| (1..=DISTANCE_MAX).contains(&distance));
+        if !is_sequential || *lower.ip() != own || *upper.ip() != own {
+            return Prediction::Impossible;
+        }
+        let sum = u32::from(lower.port()) + u32::from(upper.port());
+        Prediction::Port((sum / 2) as u16)
+    }
+}
+
+/// What a test says.
+enum Prediction {
+    Pending,
+    Port(u16),
+    /// The NAT is busy, gives ports at random, or has begun its range anew.
+    Impossible,
+}
+
+impl Client {
+    /// Begins the test of a random port that has just been bound.
+    pub(super) fn test_random_port(&mut self, now: Instant, id: PeerId) {
+        self.send_test(now, id, 1);
+    }
+
+    fn send_test(&mut self, now: Instant, id: PeerId, tries: u8) {
+        let RandomPort::Held(number) = self.peers[id].approach.random_port else { return };
+        let (Some(secondary), Some(peer)) = (self.secondary(), self.teredo_peer(id)) else {
+            return self.do_without_random_port(now, id);
+        };
+        let test = EchoTest::new(now, tries, &mut self.random);
+        let [first, second] = test.nonces;
+        if let Some(port) = self.ports.find(number) {
+            port.test = Some(test);
+        }
+        let via = Local::Random(number);
+        let port = self.peers[id].approach.peer_random_port.unwrap_or(peer.mapped.port());
+        let to = SocketAddrV4::new(*peer.mapped.ip(), port);
+        self.outbox.push(Item::Solicitation { server: self.config.server, via, nonce: first });
+        self.send_direct(now, id, (to, via), None);
+        self.outbox.push(Item::Solicitation { server: secondary, via, nonce: second });
+    }
+
+    /// Takes a Router Advertisement that arrived on a random port.
+    pub(in crate::client) fn take_prediction(
+        &mut self,
+        now: Instant,
+        from: SocketAddrV4,
+        number: u16,
+        datagram: &Datagram<'_>,
+    ) -> Result<(), DropReason> {
+        let servers = [Some(self.config.server), self.secondary()];
+        let is_from = |server: &Option<Ipv4Addr>| {
+            server.is_some_and(|server| from == SocketAddrV4::new(server, TEREDO_PORT))
+        };
+        let which = servers.iter().position(is_from);
+        let own = self.mapped().ok_or(DropReason::NotQualified)?;
+        let port = self.ports.find(number);
+        let found = port.and_then(|port| Some((port.test.as_mut()?, port.peer)));
+        let ((test, peer), which) = found.zip(which).ok_or(DropReason::UnsolicitedAdvertisement)?;
+        let answer = advertisement::read(datagram, test.nonces[which], &self.config)?;
+        test.seen[which].get_or_insert(answer.mapping.mapped);
+        let prediction = test.prediction(*own.ip());
+        let Some(id) = self.peers.find(peer) else { return Ok(()) };
+        match prediction {
+            Prediction::Pending => {}
+            Prediction::Impossible => self.do_without_random_port(now, id),
+            Prediction::Port(predicted) => {
+                if let Some(port) = self.ports.find(number) {
+                    (port.test, port.prediction) = (None, Some(predicted));
+                }
+                self.send_indirect(now, id);
+            }
+        }
+        Ok(())
+    }
+
+    /// A test had no answers in time: once more, or without (section 5.5.2.2).
+    pub(super) fn random_port_test_failed(&mut self, now: Instant, number: u16) {
+        let Some(port) = self.ports.find(number) else { return };
+        let Some(test) = port.test.take() else { return };
+        let Some(id) = self.peers.find(port.peer) else { return };
+        if test.tries < TESTS_MAX {
+            self.send_test(now, id, test.tries + 1);
+        } else {
+            self.do_without_random_port(now, id);
+        }
+    }
+
+    fn do_without_random_port(&mut self, now: Instant, id: PeerId) {
+        self.release_random_port(id);
+        self.peers[id].approach.random_port = RandomPort::Unusable;
+        self.send_indirect(now, id);
+    }
+}
+
+/// Tests of one port (section 5.5.2.2).
+const TESTS_MAX: u8 = 2;
+/// The largest distance of the two ports seen that a quiet sequential NAT explains: twice its step,
+/// and a few mappings of other hosts.
+const DISTANCE_MAX: u16 = 16;

@@ -1,0 +1,93 @@
+//! Symmetric NAT support (RFC 6081 section 5.2): a peer is wherever a bubble with our nonce comes
+//! from, and we are wherever ours comes from.
+
+use crate::client::Client;
+use crate::client::peer::{Path, Search};
+use crate::client::qualification::is_symmetric;
+use crate::client::reception::Accepted;
+use crate::peers::PeerId;
+use crate::role::Local;
+use crate::time::Instant;
+
+impl Client {
+    /// The nonce for one more indirect bubble; only the last one counts (section 5.2.4.1).
+    /// Hairpinning needs it as well (section 5.6.4.1).
+    pub(super) fn next_nonce(&mut self, id: PeerId) -> Option<[u8; 4]> {
+        if !self.uses_nonces() {
+            return None;
+        }
+        let mut nonce = self.random.bytes();
+        while nonce == [0; 4] {
+            nonce = self.random.bytes(); // zero means none (E-37)
+        }
+        self.peers[id].approach.nonce_sent = Some(nonce);
+        Some(nonce)
+    }
+
+    /// Stores the nonce of the peer's indirect bubble; without one there is none any more
+    /// (section 5.2.4.3).
+    pub(super) fn learn_nonce(&mut self, id: PeerId, nonce: Option<[u8; 4]>) {
+        let nonce = nonce.filter(|nonce| self.uses_nonces() && *nonce != [0; 4]);
+        let approach = &mut self.peers[id].approach;
+        if approach.nonce_received != nonce {
+            approach.nonce_received = nonce;
+            approach.introduced = None;
+        }
+    }
+
+    /// Whether a bubble carries the nonce of our last indirect one.
+    pub(in crate::client) fn knows_nonce(&self, id: PeerId, accepted: &Accepted<'_>) -> bool {
+        let sent = self.peers[id].approach.nonce_sent.filter(|_| self.uses_nonces());
+        match (sent, accepted.trailers.nonce) {
+            (Some(sent), Some(nonce)) => u32::from_ne_bytes(sent) ^ u32::from_ne_bytes(nonce) == 0,
+            _ => false,
+        }
+    }
+
+    /// Makes sure, before packets go along a new way, that the peer takes them from where they will
+    /// seem to come from; `false` if that cannot be told it yet. Then the packets wait.
+    pub(in crate::client) fn introduce(&mut self, now: Instant, id: PeerId, path: Path) -> bool {
+        let Path { to, via, .. } = path;
+        let peer = &self.peers[id];
+        if peer.search != Search::Bubbles || peer.approach.introduced == Some((to, via)) {
+            return true;
+        }
+        if self.is_plain(path) || !self.uses_nonces() {
+            return true;
+        }
+        if peer.approach.nonce_received.is_none() {
+            return false;
+        }
+        self.send_direct(now, id, (to, via), None);
+        self.counters.bubbles_sent += 1;
+        true
+    }
+
+    /// Shows a peer whose bubble has just arrived that we are where we are. It may not know yet:
+    /// its NAT or ours swallowed what we sent before, or its nonce was not there.
+    pub(in crate::client) fn confirm(&mut self, now: Instant, id: PeerId, path: Path) {
+        let to = (path.to, path.via);
+        let is_plain = self.is_plain(path);
+        let peer = &mut self.peers[id];
+        let is_granted = peer.bubbles.take(now)
+            || (peer.approach.nonce_received.is_some()
+                && (!is_plain || peer.approach.introduced != Some(to))
+                && self.answers.take_for_peer(now, &mut peer.answers));
+        if is_granted {
+            self.send_direct(now, id, to, None);
+            self.counters.bubbles_sent += 1;
+        }
+    }
+
+    /// Whether our packets seem to come from our embedded endpoint along this way, so that it takes
+    /// no nonce for the peer to take them.
+    fn is_plain(&self, path: Path) -> bool {
+        path.via == Local::Primary
+            && !is_symmetric(self.nat_kind)
+            && self.config.filter.permits(*path.to.ip())
+    }
+
+    fn uses_nonces(&self) -> bool {
+        self.config.traversal.symmetric || self.config.traversal.hairpin
+    }
+}

@@ -1,0 +1,181 @@
+//! Which pairs of NATs must connect, and worlds to see whether they do.
+//!
+//! [`Technique`] is the matrix of RFC 6081 (figure 1) as data; [`connect`] runs one pair.
+
+use core::time::Duration;
+
+use teredo_proto::client::Traversal;
+use teredo_proto::random::Random;
+use teredo_proto::role::NatKind;
+use teredo_proto::server::EndpointCheck;
+
+use crate::host::HostId;
+use crate::link::Link;
+use crate::nat::NatConfig;
+use crate::world::{Place, Stopped, World};
+
+/// The kinds of NAT of RFC 6081, in the order of its figure 1; names are those of
+/// [`NatConfig::KEYS`].
+pub const KINDS: [&str; 9] = NatConfig::KEYS;
+
+/// What connects a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Technique {
+    /// RFC 4380 alone.
+    Plain,
+    /// Symmetric NAT support.
+    Symmetric,
+    /// That, and endpoints reserved by UPnP on both sides.
+    Mapped,
+    /// That, and port preservation.
+    PortPreserving,
+    /// That, and port prediction.
+    Sequential,
+    /// Nothing in the RFC.
+    None,
+}
+
+impl Technique {
+    /// What RFC 6081 says of a client behind the NAT `from` that begins to talk to one behind `to`,
+    /// both numbers of [`KINDS`].
+    pub fn of(from: usize, to: usize) -> Self {
+        match FIGURE_1.get(from).and_then(|row| row.split(',').nth(to)) {
+            Some("Y") => Self::Plain,
+            Some("S") => Self::Symmetric,
+            Some("SU") => Self::Mapped,
+            Some("SP") => Self::PortPreserving,
+            Some("SS") => Self::Sequential,
+            _ => Self::None,
+        }
+    }
+
+    /// The name used in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "Y",
+            Self::Symmetric => "S",
+            Self::Mapped => "SU",
+            Self::PortPreserving => "SP",
+            Self::Sequential => "SS",
+            Self::None => "-",
+        }
+    }
+
+    /// Whether it is among these extensions.
+    pub const fn is_in(self, traversal: Traversal) -> bool {
+        match self {
+            Self::Plain => true,
+            Self::Symmetric => traversal.symmetric,
+            Self::Mapped => traversal.mapped_symmetric,
+            Self::PortPreserving => traversal.port_preserving,
+            Self::Sequential => traversal.sequential,
+            Self::None => false,
+        }
+    }
+}
+
+/// RFC 6081 figure 1, rows and columns in the order of [`KINDS`].
+const FIGURE_1: [&str; 9] = [
+    "Y,Y,Y,Y,S,S,S,S,S",
+    "Y,Y,Y,Y,S,S,S,S,-",
+    "Y,Y,Y,Y,-,SP,SS,-,-",
+    "Y,Y,Y,Y,SU,-,-,-,-",
+    "S,S,-,SU,SU,-,-,-,-",
+    "S,S,SP,-,-,SP,SS,-,-",
+    "S,S,SS,-,-,-,-,-,-",
+    "S,S,-,-,-,-,-,-,-",
+    "S,-,-,-,-,-,-,-,-",
+];
+
+/// What came of one attempt to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// How long it took until data had gone both ways, the first packet and the answer to it or to
+    /// a later one; `None` if it was not within [`CONNECT_MAX`].
+    pub took: Option<Duration>,
+    /// Datagrams with bubbles that both clients sent meanwhile.
+    pub bubbles: usize,
+}
+
+/// Two clients of two servers, each with these extensions, behind NATs of two of [`KINDS`]; the
+/// first one begins. Delays of links and all ports follow from `seed`.
+///
+/// # Errors
+/// A bug, or a client that does not qualify.
+pub fn connect(
+    seed: u64,
+    kinds: [usize; 2],
+    traversals: [Traversal; 2],
+) -> Result<Connection, Stopped> {
+    let mut world = World::new(seed);
+    let clients = pair(&mut world, seed, kinds, traversals);
+    let known = |world: &World| {
+        clients.iter().all(|client| {
+            world.is_qualified(*client) && world.nat_kind(*client) != Some(NatKind::Unknown)
+        })
+    };
+    world.run_until(QUALIFIED_MAX, known)?;
+    let bubbles_before = world.bubble_count();
+    let took = ping_until_answered(&mut world, clients)?;
+    Ok(Connection { took, bubbles: world.bubble_count() - bubbles_before })
+}
+
+/// Puts the two clients into a world.
+pub fn pair(
+    world: &mut World,
+    seed: u64,
+    kinds: [usize; 2],
+    traversals: [Traversal; 2],
+) -> [HostId; 2] {
+    let mut seed_bytes = *b"matrix: delays of the two links.";
+    seed_bytes[..8].copy_from_slice(&seed.to_be_bytes());
+    let mut random = Random::new(seed_bytes);
+    // A client behind a NAT with several addresses reaches a foreign server from any of them, which
+    // only a server that does not look at the address passes on (E-11b).
+    let has_pool = kinds.iter().any(|&kind| KINDS[kind] == "addr");
+    let check = if has_pool { EndpointCheck::Any } else { EndpointCheck::default() };
+    let mut add = |(kind, traversal): (usize, Traversal)| {
+        let server = world.add_server_with(|config| config.endpoint_check = check);
+        let (primary, secondary) = world.server_addresses(server);
+        let config: NatConfig = KINDS[kind].parse().unwrap_or(NatConfig::cone());
+        let pool = if KINDS[kind] == "addr" { POOL } else { 1 };
+        let nat = world.add_nat_at(Place::Internet, config, pool);
+        let client = world.add_client_with(nat, |config| {
+            (config.server, config.secondary) = (primary, secondary);
+            config.traversal = traversal;
+        });
+        world.set_link(client, Link::perfect(DELAY_MIN + random.up_to(DELAY_SPREAD)));
+        client
+    };
+    [add((kinds[0], traversals[0])), add((kinds[1], traversals[1]))]
+}
+
+fn ping_until_answered(
+    world: &mut World,
+    [from, to]: [HostId; 2],
+) -> Result<Option<Duration>, Stopped> {
+    let start = world.now();
+    let mut pings = Vec::new();
+    while world.now().since(start) < CONNECT_MAX {
+        let address = world.ipv6(to);
+        pings.extend(address.and_then(|address| world.ping(from, address)));
+        let answered = |world: &World| pings.iter().any(|&ping| world.answer_time(ping).is_some());
+        match world.run_until(PING_EVERY, answered) {
+            Ok(_) => return Ok(Some(world.now().since(start))),
+            Err(Stopped::Late) => {}
+            Err(stopped) => return Err(stopped),
+        }
+    }
+    Ok(None)
+}
+
+/// Connected later than this is not connected.
+pub const CONNECT_MAX: Duration = Duration::from_secs(30);
+/// External addresses of the address-symmetric NAT.
+pub const POOL: u8 = 4;
+const PING_EVERY: Duration = Duration::from_secs(1);
+/// One way over a client's link.
+const DELAY_MIN: Duration = Duration::from_millis(5);
+const DELAY_SPREAD: Duration = Duration::from_millis(20);
+/// Two round trips; nothing is lost.
+const QUALIFIED_MAX: Duration = Duration::from_secs(3);
