@@ -185,8 +185,8 @@ impl Client {
     }
 }
 
-/// Neighbours remembered: more clients than a link behind one NAT has. A flood on the link makes the
-/// others go by their servers.
+/// Neighbours remembered: more clients than a link behind one NAT has. A flood on the link makes
+/// the others go by their servers.
 const NEIGHBOURS_MAX: usize = 64;
 
 /// How long a discovery bubble says where its sender is (RFC 4380 section 5.2.4, case 3).
