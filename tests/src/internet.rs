@@ -105,6 +105,22 @@ impl Internet {
         Ok(crowd)
     }
 
+    /// Another host behind the first NAT, on one link with the first client. The kernel's NAT turns
+    /// nothing back that it sends to the other one's mapped port.
+    ///
+    /// # Errors
+    ///
+    /// If `ip` fails.
+    pub fn neighbour(&self) -> Result<Namespace> {
+        let (host, nat) = (Namespace::new("cli3")?, &self.nats[0]);
+        link((nat, "lan3"), (&host, "eth0"))?;
+        nat.ip("link add lans type bridge stp_state 0 forward_delay 0\nlink set lans up\n\
+             link set lan master lans\nlink set lan3 master lans\n\
+             addr del 192.168.1.1/24 dev lan\naddr add 192.168.1.1/24 dev lans")?;
+        host.ip("addr add 192.168.1.3/24 dev eth0\nroute add default via 192.168.1.1")?;
+        Ok(host)
+    }
+
     /// Shows a host the way to the [`crowd`](Self::crowd).
     ///
     /// # Errors

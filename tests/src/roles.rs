@@ -131,7 +131,12 @@ pub fn client(internet: &Internet, number: usize, maker: &Maker) -> Result<Runni
 
 /// The command line of our client in a client's host.
 pub fn our_client(internet: &Internet, number: usize, program: &PathBuf) -> Command {
-    let mut command = ours(internet, &internet.clients[number - 1], program, "client");
+    our_client_in(internet, &internet.clients[number - 1], program)
+}
+
+/// The command line of our client in any host.
+pub fn our_client_in(internet: &Internet, host: &Namespace, program: &PathBuf) -> Command {
+    let mut command = ours(internet, host, program, "client");
     let (server, secondary) = (SERVER.to_string(), SECONDARY.to_string());
     command.args(["--server", &server, "--secondary", &secondary, "--interface", "teredo"]);
     // As Miredo, which refuses nothing.

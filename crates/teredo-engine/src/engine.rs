@@ -31,6 +31,8 @@ const FAILURES_MAX: u32 = 1_000;
 pub struct Engine<R, S, D> {
     role: R,
     sockets: Vec<S>,
+    /// What the second socket is to the role.
+    second: Local,
     random: RandomSockets<S>,
     device: D,
     tally: Tally,
@@ -48,6 +50,7 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
         Self {
             role,
             sockets,
+            second: Local::Secondary,
             random: RandomSockets::new(),
             device,
             tally: Tally::default(),
@@ -55,6 +58,15 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
             is_congested: false,
             overflow: Box::new([0; TRANSMIT_LEN_MAX]),
         }
+    }
+
+    /// Adds the socket of local discovery to a client, which has no secondary one.
+    #[must_use]
+    pub fn with_discovery(mut self, socket: Option<S>) -> Self {
+        self.sockets.truncate(1);
+        self.sockets.extend(socket);
+        self.second = Local::Discovery;
+        self
     }
 
     /// The role.
@@ -113,7 +125,7 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
                 self.tally.delivery_errors += self.sockets[index].read_errors()? as u64;
             }
             if ready.sockets[index] {
-                let on = if index == 0 { Local::Primary } else { Local::Secondary };
+                let on = if index == 0 { Local::Primary } else { self.second };
                 self.receive(now, on)?;
             }
         }
@@ -274,7 +286,7 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
     fn bind(&mut self, now: Instant, local: Local) {
         let port = match local {
             Local::Random(number) => self.random.bind(number, &self.sockets[0]),
-            Local::Primary | Local::Secondary => None,
+            Local::Primary | Local::Secondary | Local::Discovery => None,
         };
         self.role.handle_bound(now, local, port);
     }
@@ -330,7 +342,7 @@ impl Flow {
 
 fn source(via: Local, secondary: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
     match via {
-        Local::Primary | Local::Random(_) => None,
+        Local::Primary | Local::Discovery | Local::Random(_) => None,
         Local::Secondary => secondary,
     }
 }
@@ -343,7 +355,7 @@ fn socket_of<'a, S: DatagramSocket>(
 ) -> Option<&'a mut S> {
     match local {
         Local::Primary => sockets.first_mut(),
-        Local::Secondary => sockets.get_mut(1),
+        Local::Secondary | Local::Discovery => sockets.get_mut(1),
         Local::Random(number) => random.find(number),
     }
 }

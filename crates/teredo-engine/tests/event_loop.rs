@@ -179,6 +179,19 @@ fn neither_direction_keeps_the_other_waiting() {
 }
 
 #[test]
+fn what_is_sent_to_the_group_is_told_apart_and_answers_leave_from_the_service_port() {
+    let mut bench = Bench::new(128);
+    let mut group = FakeSocket::new(&bench.log, 2, 1);
+    group.arrivals.push_back(Ok(vec![b"A".to_vec()]));
+    bench.discovery = Some(group);
+    bench.script.steps.push_back(Some(Ready { sockets: [false, true], ..Ready::default() }));
+    let outcome = bench.run();
+    assert_eq!(outcome.seen.iter().map(|(on, _)| *on).collect::<Vec<_>>(), [Local::Discovery]);
+    let is_from_elsewhere = |it: &Happened| matches!(it, Happened::Sent(_, Some(_)));
+    assert!(!outcome.happened.iter().any(is_from_elsewhere));
+}
+
+#[test]
 fn both_sockets_are_read_and_answers_name_the_secondary_address() {
     let mut bench = Bench::new(128);
     let mut secondary = FakeSocket::new(&bench.log, 2, 1);

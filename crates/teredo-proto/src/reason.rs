@@ -128,6 +128,12 @@ drop_reasons! {
     NotOurAddress = "not-our-address",
     /// The IPv6 source is the client's own address.
     OwnAddress = "own-address",
+    /// What was sent to the group of local discovery is no discovery bubble.
+    NotDiscovery = "not-discovery",
+    /// A discovery bubble from an address that is not on the client's link.
+    OffLink = "off-link",
+    /// A discovery bubble of a client behind another NAT.
+    ForeignMapping = "foreign-mapping",
     /// A link-local source that is not a relay's bubble through the own server.
     LinkLocalSource = "link-local-source",
     /// Neighbor discovery, which never passes the tunnel.

@@ -70,6 +70,9 @@ pub enum Local {
     Primary,
     /// A server's secondary address.
     Secondary,
+    /// What was sent to the multicast group of local discovery (RFC 4380 section 5.2.8). Nothing
+    /// leaves from here.
+    Discovery,
     /// A random port of RFC 6081 section 3.3, one for each peer that needs it. Numbers are not used
     /// again until 65,535 others have been.
     Random(u16),
@@ -264,6 +267,8 @@ pub enum Reason {
     Dormancy,
     /// Repeating or giving up bubbles or echo requests to a peer.
     Peer,
+    /// The next discovery bubble (RFC 4380 section 5.2.8).
+    Discovery,
     /// Keeping a random port in use, or repeating or giving up the test of one (RFC 6081 sections
     /// 5.4.2.1 and 5.5.2.2).
     RandomPort,

@@ -92,6 +92,11 @@ pub(crate) struct Args {
     #[arg(long)]
     no_port_mapping: bool,
 
+    /// Do not look for other clients on the same private network by multicast, and do not answer
+    /// those that do
+    #[arg(long)]
+    no_local_discovery: bool,
+
     /// Give up, with exit code 4, if there is no address after this many seconds; without it the
     /// client keeps trying
     #[arg(long, value_name = "S")]

@@ -5,12 +5,14 @@ use teredo_proto::random::Seed;
 use teredo_sys::clock::now_ns;
 
 pub use self::device::HostDevice;
+pub use self::discovery::DiscoveryGroup;
 pub use self::portmap::PortMapping;
 pub use self::udp::UdpPort;
 pub use self::wait::Waits;
 use crate::io::Clock;
 
 mod device;
+mod discovery;
 mod portmap;
 mod udp;
 mod wait;

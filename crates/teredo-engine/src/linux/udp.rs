@@ -19,6 +19,9 @@ const SEND_SLOTS: usize = 2 * BURST;
 /// The same for a random port, which serves one peer: 70 KB for both batches.
 const RANDOM_PORT_SLOTS: usize = 16;
 
+/// The same for a multicast group, where clients say twice in ten minutes that they are there.
+const GROUP_SLOTS: usize = 16;
+
 /// Bytes a slot holds: an IPv6 packet on an interface of
 /// [`INTERFACE_MTU_MAX`](crate::interface::INTERFACE_MTU_MAX), with the encapsulations and trailers
 /// of RFC 4380 and RFC 6081 around it (at most 8 + 523 and a few dozen bytes).
@@ -43,6 +46,16 @@ impl UdpPort {
             socket,
             inbox: RecvBatch::new(RECEIVE_SLOTS, SLOT_BYTES),
             outbox: SendBatch::new(SEND_SLOTS, SLOT_BYTES),
+        })
+    }
+
+    /// Binds to a multicast group, only to receive.
+    pub(super) fn bind_group(group: SocketAddrV4) -> io::Result<Self> {
+        let socket = UdpSocket::bind_group(group).map_err(|error| explain(group, error))?;
+        Ok(Self {
+            socket,
+            inbox: RecvBatch::new(GROUP_SLOTS, SLOT_BYTES),
+            outbox: SendBatch::new(1, SLOT_BYTES),
         })
     }
 }

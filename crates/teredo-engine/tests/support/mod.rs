@@ -371,6 +371,8 @@ pub(crate) struct Bench {
     pub(crate) role: Toy,
     pub(crate) primary: FakeSocket,
     pub(crate) secondary: Option<FakeSocket>,
+    /// In place of a secondary one.
+    pub(crate) discovery: Option<FakeSocket>,
     pub(crate) device: FakeDevice,
     pub(crate) script: Script,
     pub(crate) host: FakeHost,
@@ -397,6 +399,7 @@ impl Bench {
             role: Toy { log: Rc::clone(&log), ..Toy::default() },
             primary: FakeSocket::new(&log, 1, slots),
             secondary: None,
+            discovery: None,
             device: FakeDevice {
                 log: Rc::clone(&log),
                 packets: VecDeque::new(),
@@ -412,6 +415,9 @@ impl Bench {
     pub(crate) fn run(mut self) -> Outcome {
         let clock = FakeClock(Rc::clone(&self.script.now_ns));
         let mut engine = Engine::new(self.role, self.primary, self.secondary, self.device);
+        if self.discovery.is_some() {
+            engine = engine.with_discovery(self.discovery);
+        }
         let result = engine.run(&clock, &mut self.script, &mut self.host);
         Outcome {
             result,

@@ -3,6 +3,7 @@
 use core::net::{Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
+use crate::client::discovery::Schedule;
 use crate::client::exchange::{Exchange, Progress};
 use crate::client::outbox::Item;
 use crate::client::qualification::Mapping;
@@ -20,6 +21,7 @@ pub(super) struct Service {
     pub(super) heard_at: Instant,
     /// When something was last sent to it. Some NATs let a mapping live by this alone (E-20).
     pub(super) sent_at: Instant,
+    pub(super) discovery: Schedule,
     refresh: Refresh,
     comparison: Comparison,
 }
@@ -53,6 +55,7 @@ impl Service {
             mapping,
             heard_at: now,
             sent_at: now,
+            discovery: Schedule::new(now),
             refresh: Refresh::resting(random, config),
             comparison: Comparison::rested(now),
         }
@@ -154,6 +157,9 @@ impl Client {
         let is_moved = service.mapping.mapped != mapping.mapped;
         service.heard_at = now;
         service.refresh = Refresh::resting(&mut self.random, &self.config);
+        if is_moved {
+            service.discovery = Schedule::new(now);
+        }
         service.mapping = mapping;
         service.address = address;
         let is_comparison_due = match service.comparison {

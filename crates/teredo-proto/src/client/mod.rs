@@ -5,10 +5,11 @@
 //! bubbles or by the echo test.
 //!
 //! `traversal` holds the extensions of RFC 6081, one module each, and the order in which they are
-//! tried; further sockets are further values of [`Local`]. Local discovery and interval
-//! determination (RFC 4380 sections 5.2.7 and 5.2.8) are not there.
+//! tried; further sockets are further values of [`Local`]. `discovery` finds peers on the same link
+//! (RFC 4380 section 5.2.8); interval determination (section 5.2.7) is not there.
 
 mod advertisement;
+mod discovery;
 mod dormancy;
 mod echo;
 mod exchange;
@@ -27,6 +28,8 @@ use core::time::Duration;
 
 use teredo_wire::{TEREDO_PORT, TeredoAddress};
 
+pub use crate::client::discovery::DISCOVERY_ENDPOINT;
+use crate::client::discovery::Neighbours;
 use crate::client::echo::EchoKey;
 use crate::client::exchange::Exchange;
 use crate::client::explicit::Explicit;
@@ -78,6 +81,8 @@ pub struct Config {
     pub peers_max: usize,
     /// How long a client that nobody needs stays qualified before it goes dormant; `None`: always.
     pub dormant_after: Option<Duration>,
+    /// Whether the host has joined the group of local discovery for the client.
+    pub local_discovery: bool,
 }
 
 impl Config {
@@ -96,6 +101,7 @@ impl Config {
             policy: Policy::default(),
             peers_max: PEERS_MAX,
             dormant_after: None,
+            local_discovery: false,
         }
     }
 
@@ -136,6 +142,7 @@ pub struct Client {
     /// Packets that ended the sleep and wait for the address.
     early: PacketQueue,
     peers: PeerTable<Peer>,
+    neighbours: Neighbours,
     ports: RandomPorts,
     guard: Guard,
     /// Packets of the stack that wait, and those that wait no more and are to be taken out.
@@ -187,6 +194,7 @@ impl Client {
             early: PacketQueue::default(),
             peers: PeerTable::new(config.peers_max, seed),
             ports: RandomPorts::default(),
+            neighbours: Neighbours::default(),
             guard: Guard::new(config.policy.clone(), seed),
             queued: QueueBudget::new(QUEUED_BYTES_MAX),
             held: QueueBudget::new(HELD_BYTES_MAX),
@@ -345,6 +353,7 @@ impl Role for Client {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.advance_phase(now);
+        self.advance_discovery(now);
         self.advance_searches(now);
         self.advance_random_ports(now);
     }
@@ -373,7 +382,9 @@ impl Role for Client {
         let sleep = self.sleepy_at().map(|at| (at, Reason::Dormancy));
         let peers = self.peers.next_deadline().map(|deadline| (deadline, Reason::Peer));
         let ports = self.ports.next_deadline().map(|deadline| (deadline, Reason::RandomPort));
-        [phase, sleep, peers, ports].into_iter().flatten().min_by_key(|&(deadline, _)| deadline)
+        let discovery = self.discovery_due_at().map(|at| (at, Reason::Discovery));
+        let deadlines = [phase, sleep, peers, ports, discovery];
+        deadlines.into_iter().flatten().min_by_key(|&(deadline, _)| deadline)
     }
 
     fn counters(&self) -> &Counters {

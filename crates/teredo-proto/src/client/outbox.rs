@@ -3,12 +3,13 @@
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::collections::VecDeque;
 
-use teredo_wire::address::CLIENT_LINK_LOCAL;
+use teredo_wire::address::{ALL_NODES, CLIENT_LINK_LOCAL};
 use teredo_wire::icmpv6::{Echo, ErrorMessage, write_router_solicitation};
 use teredo_wire::ipv6::Header;
 use teredo_wire::trailer::{Alternates, NeighborDiscovery, Trailer};
 use teredo_wire::{Authentication, NoSpace, TEREDO_PORT, Writer};
 
+use crate::client::discovery::DISCOVERY_ENDPOINT;
 use crate::client::echo::Probe;
 use crate::keys::Secret;
 use crate::peers::{QueueBudget, QueueFull};
@@ -39,6 +40,10 @@ pub(super) enum Item {
         source: Ipv6Addr,
         destination: Ipv6Addr,
         trailers: Trailers,
+    },
+    /// A discovery bubble, to the whole link.
+    Discovery {
+        source: Ipv6Addr,
     },
     EchoRequest {
         to: SocketAddrV4,
@@ -145,6 +150,7 @@ impl Item {
             Self::Bubble { to, .. } | Self::EchoRequest { to, .. } | Self::Packet { to, .. } => {
                 Some(*to)
             }
+            Self::Discovery { .. } => Some(DISCOVERY_ENDPOINT),
             Self::Delivery { .. } | Self::Error { .. } => None,
         }
     }
@@ -155,7 +161,10 @@ impl Item {
             Self::Solicitation { via, .. }
             | Self::Bubble { via, .. }
             | Self::Packet { via, .. } => *via,
-            Self::EchoRequest { .. } | Self::Delivery { .. } | Self::Error { .. } => Local::Primary,
+            Self::Discovery { .. }
+            | Self::EchoRequest { .. }
+            | Self::Delivery { .. }
+            | Self::Error { .. } => Local::Primary,
         }
     }
 
@@ -164,6 +173,7 @@ impl Item {
             Self::Packet { packet, .. } | Self::Delivery { packet } => packet.len(),
             Self::Solicitation { .. }
             | Self::Bubble { .. }
+            | Self::Discovery { .. }
             | Self::EchoRequest { .. }
             | Self::Error { .. } => 0,
         }
@@ -189,6 +199,9 @@ impl Item {
             Self::Bubble { source, destination, trailers, .. } => {
                 Header::bubble(*source, *destination).write(writer)?;
                 trailers.write(writer)
+            }
+            Self::Discovery { source } => {
+                Header { hop_limit: 1, ..Header::bubble(*source, ALL_NODES) }.write(writer)
             }
             Self::EchoRequest { source, destination, probe, .. } => Echo {
                 reply: false,

@@ -54,10 +54,14 @@ impl Client {
         let Arrival { from, on } = arrival;
         self.check_observed_source(from)?;
         let trailers = datagram.trailers().map_err(|_| DropReason::RefusedTrailer)?;
+        if on == Local::Discovery {
+            self.take_discovery_bubble(now, from, &datagram)?; // rule 4
+            return Ok(Inbound::Consumed);
+        }
         if is_advertisement(&datagram.ipv6) {
             match on {
                 Local::Random(port) => self.take_prediction(now, from, port, &datagram)?,
-                Local::Primary | Local::Secondary => {
+                Local::Primary | Local::Secondary | Local::Discovery => {
                     self.take_advertisement(now, from, &datagram)?;
                 }
             }
@@ -104,7 +108,7 @@ impl Client {
     ) -> Result<Accepted<'a>, DropReason> {
         let packet = &datagram.ipv6;
         let service = self.service().ok_or(DropReason::NotQualified)?;
-        // Discovery bubbles to all nodes end here too: local discovery is off.
+        // Discovery bubbles end here too, when they were not sent to the group.
         if packet.destination() != service.address {
             return Err(DropReason::NotOurAddress);
         }
@@ -154,6 +158,23 @@ impl Client {
         let address = accepted.source;
         self.check_teredo_peer(peer)?;
         self.check_alternates(accepted)?;
+        let id = self.admit_answer(now, address)?;
+        self.learn_from_indirect(now, id, accepted);
+        self.peers[id].bubbles.note_transmission(now);
+        self.counters.bubbles_sent += 1;
+        if self.peers[id].route(now).is_none() {
+            self.approach_neighbour(now, id);
+        }
+        self.approach_in_answer(now, id);
+        Ok(())
+    }
+
+    /// The entry of a peer whose bubble may be answered with one, whether or not we know it.
+    pub(super) fn admit_answer(
+        &mut self,
+        now: Instant,
+        address: Ipv6Addr,
+    ) -> Result<PeerId, DropReason> {
         let known = self.peers.find(address);
         let mut of_newcomer = AnswerLimiter::default();
         let limiter = match known {
@@ -164,19 +185,14 @@ impl Client {
         if !self.answers.take_for_peer(now, limiter) {
             return Err(DropReason::BubbleLimit);
         }
-        let id = match known {
-            Some(id) => id,
+        match known {
+            Some(id) => Ok(id),
             None => {
                 let id = self.add_peer(now, address, Class::Stranger)?;
                 self.peers[id].answers = of_newcomer;
-                id
+                Ok(id)
             }
-        };
-        self.learn_from_indirect(now, id, accepted);
-        self.peers[id].bubbles.note_transmission(now);
-        self.counters.bubbles_sent += 1;
-        self.approach_in_answer(now, id);
-        Ok(())
+        }
     }
 
     /// Answers a relay, or a client that signs its bubbles as relays do. The origin indication
@@ -222,7 +238,9 @@ impl Client {
             Some(peer) if peer.mapped == accepted.from => {
                 self.accept_embedded(now, known, pass, accepted) // rule 3
             }
-            // Rules 4 and 5 are local discovery's.
+            Some(_) if self.is_neighbour(now, known, accepted.from) => {
+                self.accept_neighbour(now, known, pass, accepted) // rule 5
+            }
             Some(_) => self.accept_by_nonce(now, known, pass, accepted), // rule 5a
             None if self.is_on_its_way(pass, accepted.from) => {
                 Ok(self.pass_on(now, pass, accepted)) // an error
@@ -335,6 +353,29 @@ impl Client {
         Ok(self.pass_on(now, pass, accepted))
     }
 
+    /// Rule 5: a packet from where the peer said it is on the link. A way that is in use stays.
+    fn accept_neighbour(
+        &mut self,
+        now: Instant,
+        known: Option<PeerId>,
+        pass: Pass,
+        accepted: &Accepted<'_>,
+    ) -> Result<Inbound, DropReason> {
+        let id = known.ok_or(DropReason::UnprovenPeer)?;
+        if self.peers[id].route(now).is_some() {
+            return Err(DropReason::UnprovenPeer);
+        }
+        let path = Path::to(accepted.from);
+        self.reached(now, id, path);
+        self.settle(now, id, path);
+        // Once for each time that a way becomes known, so that it does for both sides.
+        if accepted.is_bubble() && self.answers.take_for_peer(now, &mut self.peers[id].answers) {
+            self.send_direct(now, id, (path.to, path.via), None);
+            self.counters.bubbles_sent += 1;
+        }
+        Ok(self.pass_on(now, pass, accepted))
+    }
+
     /// Takes the way a packet came as the way to its peer, unless another one is in use; `false`
     /// then.
     ///
@@ -392,7 +433,7 @@ impl Client {
 
     /// Whether one more source that came by itself may have an entry. Who floods uses up the share
     /// of one IPv4 address and not everybody's.
-    fn admits_newcomer(&mut self, now: Instant, observed: Ipv4Addr) -> bool {
+    pub(super) fn admits_newcomer(&mut self, now: Instant, observed: Ipv4Addr) -> bool {
         self.newcomers.take(now, [observed.to_bits().into()]).is_ok()
     }
 

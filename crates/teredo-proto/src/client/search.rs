@@ -8,6 +8,7 @@ use teredo_wire::icmpv6::ErrorMessage;
 use teredo_wire::ipv6::Ipv6;
 
 use crate::client::Client;
+use crate::client::discovery::Neighbours;
 use crate::client::echo::PROBES_MAX;
 use crate::client::outbox::Item;
 use crate::client::peer::{Peer, Search, Trust};
@@ -83,6 +84,7 @@ impl Client {
 
     /// Forgets what was proven about all peers. Their bubble limits stay.
     pub(super) fn distrust_all(&mut self) {
+        self.neighbours = Neighbours::default();
         for id in self.peers.ids() {
             self.peers.expose(id);
             self.peers.set_deadline(id, None);
@@ -116,9 +118,13 @@ impl Client {
             let allowed_at = bubbles.allowed_at();
             return self.peers.set_deadline(id, Some(allowed_at));
         }
+        let is_repeated = bubbles.is_repeated();
         self.peers.set_deadline(id, Some(now + ATTEMPT_GAP));
         self.counters.bubbles_sent += 1;
-        self.approach(now, id);
+        // A neighbour gets its bubbles on the link. It may have left: repeated ones go both ways.
+        if !self.approach_neighbour(now, id) || is_repeated {
+            self.approach(now, id);
+        }
     }
 
     /// One more echo request, of which `sent` went out in this search.

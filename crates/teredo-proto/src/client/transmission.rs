@@ -92,8 +92,7 @@ impl Client {
         Ok(Outbound::Queued)
     }
 
-    /// Cases 2 and 5. Case 3 is local discovery's; case 4 went with the cone bit (RFC 5991
-    /// section 3.2).
+    /// Cases 2, 3 and 5. Case 4 went with the cone bit (RFC 5991 section 3.2).
     fn send_to_unproven(
         &mut self,
         now: Instant,

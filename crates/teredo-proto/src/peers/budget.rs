@@ -36,6 +36,11 @@ impl BubbleBudget {
         granted
     }
 
+    /// Whether the last attempt was not the first since something came from the peer.
+    pub(crate) fn is_repeated(&self) -> bool {
+        self.attempts.nth_last(2).is_some()
+    }
+
     /// Whether nothing went directly to the peer for this long.
     pub(crate) fn is_silent_for(&self, now: Instant, period: Duration) -> bool {
         self.last_transmission.is_none_or(|sent| now.since(sent) >= period)

@@ -184,7 +184,9 @@ impl Server {
             (false, on) => Ok(on),
             (true, Local::Secondary) => Ok(Local::Primary),
             (true, Local::Primary) if self.config.secondary.is_some() => Ok(Local::Secondary),
-            (true, Local::Primary | Local::Random(_)) => Err(DropReason::NoSecondary),
+            (true, Local::Primary | Local::Random(_) | Local::Discovery) => {
+                Err(DropReason::NoSecondary)
+            }
         }
     }
 

@@ -516,7 +516,7 @@ fn an_indirect_bubble_of_another_server_is_an_ordinary_packet() {
 
 //= C-LOC-11: discovery bubbles are not processed
 #[test]
-fn discovery_is_off() {
+fn discovery_is_off_unless_the_host_joins_the_group() {
     let mut bench = Bench::qualified();
     let bubble = packet(peer_address(), ALL_NODES, 59, 1, &[]);
     let reason = bench.inject_dropped(endpoint("192.168.1.7:40000"), &bubble);

@@ -3,7 +3,7 @@
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 
-use teredo_proto::client::{self, Client};
+use teredo_proto::client::{self, Client, DISCOVERY_ENDPOINT};
 use teredo_proto::relay::{self, Scope};
 use teredo_proto::{Instant, Ipv4Filter, Local, Policy, server};
 use teredo_wire::TEREDO_PORT;
@@ -105,7 +105,11 @@ impl World {
         config.policy = Policy::everything();
         change(&mut config);
         let service = SocketAddrV4::new(address, config.service_port);
-        self.serve(host, Plan::Client(config), vec![(Local::Primary, service)]);
+        let mut sockets = vec![(Local::Primary, service)];
+        if config.local_discovery {
+            sockets.push((Local::Discovery, DISCOVERY_ENDPOINT));
+        }
+        self.serve(host, Plan::Client(config), sockets);
         self.give_explicit(host);
         host
     }
@@ -356,9 +360,17 @@ impl World {
         Ipv4Filter {
             allowed: Ipv4Cidr::new(Ipv4Addr::new(203, 0, 113, 0), 24).into_iter().collect(),
             own: self.hosts[host.0].addresses.clone(),
-            subnets: Vec::new(),
+            subnets: match self.hosts[host.0].place {
+                Place::Internet => Vec::new(),
+                Place::Behind(NatId(nat)) => private_network(nat).into_iter().collect(),
+            },
         }
     }
+}
+
+/// The network behind a NAT; the NAT would be .1.
+fn private_network(nat: usize) -> Option<Ipv4Cidr> {
+    Ipv4Cidr::new(Ipv4Addr::new(192, 168, 1 + nat as u8, 0), 24)
 }
 
 // The last byte of addresses in 203.0.113.0/24, as in the lab.

@@ -59,6 +59,10 @@ impl World {
         let Datagram { from, to, payload } = &datagram;
         self.trace.datagram(self.now, wire, *from, *to, payload);
         for delay in link.cross(&mut self.random) {
+            if datagram.to.ip().is_multicast() {
+                self.carry_to_all(host, delay, &datagram);
+                continue;
+            }
             self.carry(self.hosts[host.0].place, delay, datagram.clone());
         }
     }
@@ -83,6 +87,22 @@ impl World {
             }
             (None, Some(nat)) => self.queue.plan(at, Arrival::NatInside(nat, datagram)),
             (None, None) => {}
+        }
+    }
+
+    /// Carries a datagram to all other hosts of the sender's private network. The Internet knows no
+    /// multicast.
+    fn carry_to_all(&mut self, sender: HostId, delay: Duration, datagram: &Datagram) {
+        let place = self.hosts[sender.0].place;
+        if place == Place::Internet {
+            return;
+        }
+        let neighbours = (0..self.hosts.len()).filter(|&id| id != sender.0);
+        for id in neighbours.filter(|&id| self.hosts[id].place == place) {
+            for further in self.hosts[id].link.cross(&mut self.random) {
+                let arrival = Arrival::Host(HostId(id), datagram.clone());
+                self.queue.plan(self.now + delay + further, arrival);
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::sockopt::{
     Ipv4PathMtuDiscovery, set_ip_mtu_discover, set_ip_tos, set_socket_recv_buffer_size,
-    set_socket_recv_buffer_size_force, set_socket_send_buffer_size,
+    set_socket_recv_buffer_size_force, set_socket_reuseaddr, set_socket_send_buffer_size,
     set_socket_send_buffer_size_force,
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -22,6 +22,7 @@ use crate::error::Context;
 
 mod batch;
 mod error_queue;
+pub mod multicast;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,8 @@ const STALE_ERRORS_MAX: usize = 16;
 /// A bound, non-blocking IPv4 UDP socket for tunnel traffic.
 ///
 /// Outer headers carry no Don't Fragment bit (RFC 4380, section 5.1.2) and ECN zero (RFC 9601).
-/// There is no address reuse: nobody else can take over the service port.
+/// There is no address reuse: nobody else can take over the service port. Only a socket bound to a
+/// multicast group shares its address, since each of those gets all that is sent to the group.
 #[derive(Debug)]
 pub struct UdpSocket {
     fd: OwnedFd,
@@ -52,7 +54,24 @@ impl UdpSocket {
     /// # Errors
     /// `AddrInUse`, `AddrNotAvailable`, `PermissionDenied`, each naming `addr`.
     pub fn bind(addr: SocketAddrV4) -> io::Result<Self> {
-        open(addr).context(|| format!("binding UDP {addr}"))
+        let bind = || bind(open()?, addr);
+        bind().context(|| format!("binding UDP {addr}"))
+    }
+
+    /// Binds to a multicast group, which is then to be [joined](multicast::join); other programs
+    /// may do the same. What is sent to this host's own addresses does not arrive, nor what arrives
+    /// where somebody else has joined the group.
+    ///
+    /// # Errors
+    /// `AddrInUse` if another program has the port for itself.
+    pub fn bind_group(group: SocketAddrV4) -> io::Result<Self> {
+        let bind = || {
+            let fd = open()?;
+            set_socket_reuseaddr(&fd, true)?;
+            set_ip_option(&fd, libc::IP_MULTICAST_ALL, 0)?;
+            bind(fd, group)
+        };
+        bind().context(|| format!("binding UDP {group}"))
     }
 
     /// The address and port bound to.
@@ -141,7 +160,7 @@ pub struct SendReport {
     pub pending: usize,
 }
 
-fn open(addr: SocketAddrV4) -> io::Result<UdpSocket> {
+fn open() -> io::Result<OwnedFd> {
     let fd = rustix::net::socket_with(
         AddressFamily::INET,
         SocketType::DGRAM,
@@ -150,9 +169,13 @@ fn open(addr: SocketAddrV4) -> io::Result<UdpSocket> {
     )?;
     set_ip_mtu_discover(&fd, Ipv4PathMtuDiscovery::DONT)?;
     set_ip_tos(&fd, 0)?;
-    enable_ip_option(&fd, libc::IP_PKTINFO)?;
-    enable_ip_option(&fd, libc::IP_RECVERR)?;
+    set_ip_option(&fd, libc::IP_PKTINFO, 1)?;
+    set_ip_option(&fd, libc::IP_RECVERR, 1)?;
     enlarge_buffers(&fd)?;
+    Ok(fd)
+}
+
+fn bind(fd: OwnedFd, addr: SocketAddrV4) -> io::Result<UdpSocket> {
     rustix::net::bind(&fd, &addr).needs(Capability::NetBindService)?;
     let local = rustix::net::getsockname(&fd)?.try_into()?;
     Ok(UdpSocket { fd, local })
@@ -169,16 +192,15 @@ fn enlarge_buffers(fd: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-fn enable_ip_option(fd: &OwnedFd, option: libc::c_int) -> io::Result<()> {
-    let on: libc::c_int = 1;
+fn set_ip_option(fd: &OwnedFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the value is a live `c_int` and its true size is given; the kernel only reads it.
     let result = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),
             libc::IPPROTO_IP,
             option,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
         )
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

@@ -255,3 +255,32 @@ fn the_port_is_ours_alone() {
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     assert!(error.to_string().contains(&here.local_addr().to_string()), "{error}");
 }
+
+#[test]
+fn a_group_is_heard_where_it_was_joined_and_nothing_else_is() {
+    let group = Ipv4Addr::new(224, 0, 0, 253);
+    let first = UdpSocket::bind_group(SocketAddrV4::new(group, 0)).unwrap();
+    let endpoint = first.local_addr();
+    // Another program may do the same.
+    let second = UdpSocket::bind_group(endpoint).unwrap();
+    let sender = bound(1);
+    multicast::join(&first, group, Ipv4Addr::LOCALHOST).unwrap();
+    multicast::send_on(&sender, Ipv4Addr::LOCALHOST).unwrap();
+
+    let mut batch = SendBatch::new(2, DATAGRAM_LEN);
+    push(&mut batch, b"to the host", localhost(1, endpoint.port()), None);
+    push(&mut batch, b"to the group", endpoint, None);
+    assert_eq!(sender.send_batch(&mut batch).unwrap(), sent(2));
+    wait_for(&first);
+    let mut inbox = RecvBatch::new(4, DATAGRAM_LEN);
+    assert_eq!(first.recv_batch(&mut inbox).unwrap(), 1);
+    let received = inbox.received(0);
+    assert_eq!((received.payload, received.to), (&b"to the group"[..], Some(group)));
+    let nothing = second.recv_batch(&mut inbox).unwrap_err();
+    assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+
+    multicast::leave(&first, group, Ipv4Addr::LOCALHOST).unwrap();
+    push(&mut batch, b"too late", endpoint, None);
+    assert_eq!(sender.send_batch(&mut batch).unwrap(), sent(1));
+    assert!(first.recv_batch(&mut inbox).is_err());
+}

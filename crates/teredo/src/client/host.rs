@@ -8,6 +8,7 @@ use std::time::Duration;
 use teredo_control::server::{Command, SetError};
 use teredo_control::{self as control, RuleChange};
 use teredo_engine::interface::Tunnel;
+use teredo_engine::linux::DiscoveryGroup;
 use teredo_engine::network::{Addresses, ipv4_source_towards, native_ipv6_source};
 use teredo_engine::resolve::Resolver;
 use teredo_engine::{Flow, Host};
@@ -43,6 +44,8 @@ pub(super) struct ClientHost<'a> {
     resolver: Option<Resolver>,
     port: u16,
     mapping: Mapping,
+    /// Joined on the way to the server.
+    group: Option<DiscoveryGroup>,
     /// The network as it was when the client last heard of it.
     network: Network,
     /// What kind of network it is.
@@ -107,6 +110,7 @@ impl<'a> ClientHost<'a> {
             resolver,
             port,
             mapping: Mapping::new(port, report)?,
+            group: None,
             network,
             native: None,
             told: None,
@@ -115,6 +119,13 @@ impl<'a> ClientHost<'a> {
             repair: Repair::default(),
             exit: Exit::Ok,
         })
+    }
+
+    /// Surrounds it with the clients on its link, too.
+    pub(super) fn with_group(mut self, group: Option<DiscoveryGroup>) -> Self {
+        self.group = group;
+        self.join_group();
+        self
     }
 
     /// How the client ended, and with what options it is to start again, if it is.
@@ -172,12 +183,25 @@ impl<'a> ClientHost<'a> {
             // What tells whether it is a managed one is often written after the address is there.
             self.watch.look_again(now + RESOLVER_SETTLES);
         }
+        let is_changed = network != self.network;
         self.network = network;
+        if is_changed {
+            self.join_group();
+        }
         self.mapping.look(now, client);
         self.kind = managed::network(&self.args);
         self.rest_or_serve(now, client);
         self.publish(client);
         self.repair.restore(now, self.watch, &mut self.tunnel, &self.report)
+    }
+
+    /// Joins the group of local discovery where packets to the server leave. Failing that, the next
+    /// change of the network is the next chance.
+    fn join_group(&mut self) {
+        let Some(group) = &mut self.group else { return };
+        if let Err(error) = group.join_on(self.network.local_address) {
+            self.report.say(&format!("no local discovery here: {error}"));
+        }
     }
 
     /// Teredo is the last resort (RFC 4380 section 5.5).

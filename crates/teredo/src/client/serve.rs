@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use teredo_engine::Engine;
 use teredo_engine::io::{Clock, DatagramSocket};
-use teredo_engine::linux::{BootClock, HostDevice, UdpPort, seed};
+use teredo_engine::linux::{BootClock, DiscoveryGroup, HostDevice, UdpPort, seed};
 use teredo_proto::Role;
 use teredo_proto::client::{Client, Config};
 use teredo_wire::ipv4::is_special_purpose;
@@ -103,19 +103,32 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     config.secret = secret;
     config.filter = filter;
     config.policy = gate.policy();
+    let (group_port, group) = open_group(&args, &socket, report).unzip();
+    config.local_discovery = group.is_some();
     config.peers_max = args.peers_max.map_or(config.peers_max, |most| most as usize);
 
     let mut client = Client::new(config, seed()?);
     client.start(now);
-    let mut engine = Engine::new(client, socket, None, HostDevice::Tun(tun));
+    let engine = Engine::new(client, socket, None, HostDevice::Tun(tun));
+    let mut engine = engine.with_discovery(group_port);
     let parts = (report, publisher, source, watch, tunnel, gate);
-    let mut host = ClientHost::new(args, parts, (server, port), network, now)?;
+    let mut host = ClientHost::new(args, parts, (server, port), network, now)?.with_group(group);
     shared::run(&mut engine, &mut host)?;
     let (exit, again) = host.end();
     if exit == Exit::Ok && again.is_none() {
         report.say_traffic(engine.tally(), engine.role().counters());
     }
     Ok(Ended { exit, again, port })
+}
+
+/// The group of local discovery, unless it is not wanted. The client does its work without it, too.
+fn open_group(args: &Args, service: &UdpPort, report: Report) -> Option<(UdpPort, DiscoveryGroup)> {
+    if args.no_local_discovery {
+        return None;
+    }
+    DiscoveryGroup::open(service)
+        .inspect_err(|error| report.say(&format!("no local discovery: {error}")))
+        .ok()
 }
 
 fn bind(args: &Args, last_port: Option<u16>) -> anyhow::Result<UdpPort> {

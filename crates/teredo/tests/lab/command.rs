@@ -46,8 +46,10 @@ fn the_port_is_that_of_the_clients_socket() {
         teredo=$0
         port=$($teredo port)
         echo PORT $port
-        # Of all the client's sockets it is the one that is bound: the second column in hexadecimal.
-        echo BOUND $(awk '$1 ~ /:$/ { split($2, it, \":\"); print it[2] }' /proc/net/udp)
+        # Of all the client's sockets it is the one that is bound, but for a multicast group: the
+        # second column in hexadecimal.
+        echo BOUND $(grep -v ': FD0000E0:' /proc/net/udp |
+            awk '$1 ~ /:$/ { split($2, it, \":\"); print it[2] }')
         $teredo wait-online --timeout 0
         $teredo status | sed -n 's/^State *: /STATE /p; s/^Local Mapping *: /MAPPING /p'
         kill -9 $LAB_CLIENT_PID

@@ -259,7 +259,7 @@ impl Client {
         }
         let random_port = match to.1 {
             Local::Random(_) => self.ports.prediction(approach.random_port),
-            Local::Primary | Local::Secondary => None,
+            Local::Primary | Local::Secondary | Local::Discovery => None,
         };
         let trailers = Trailers { nonce, random_port, alternates: Vec::new(), discovery };
         self.peers[id].bubbles.note_transmission(now);
