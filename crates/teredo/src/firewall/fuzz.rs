@@ -20,14 +20,27 @@ pub fn run(bytes: &[u8]) {
         return;
     };
     let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
-    let again = serde_json::to_vec_pretty(&value).unwrap_or_default();
-    let again = Listing::parse(&again).ok();
-    assert!(again.is_some_and(|again| again == listing), "read otherwise when printed otherwise");
+    // A number with a fraction, which nft never prints, may change in its last digit.
+    if !has_fraction(&value) {
+        let again = serde_json::to_vec_pretty(&value).unwrap_or_default();
+        let again = Listing::parse(&again).ok();
+        let is_same = again.is_some_and(|again| again == listing);
+        assert!(is_same, "read otherwise when printed otherwise");
+    }
     assert!(listing.has_objects_of(&listing));
     let _ = (listing.fitness(), listing.object_count());
     if listing.holds(&wanted) {
         let fewer: BTreeSet<u16> = ports.iter().copied().skip(1).collect();
         assert!(!listing.holds(&contents(&fewer)), "it holds more than that");
+    }
+}
+
+fn has_fraction(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_f64(),
+        Value::Array(values) => values.iter().any(has_fraction),
+        Value::Object(fields) => fields.values().any(has_fraction),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
     }
 }
 
