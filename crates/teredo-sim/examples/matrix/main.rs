@@ -53,11 +53,11 @@ fn main() -> ExitCode {
 }
 
 fn arguments(mut words: impl Iterator<Item = String>) -> Option<(u64, Traversal)> {
-    let (mut seeds, mut traversal) = (200, Traversal::ALL);
+    let (mut seeds, mut traversal) = (200, Traversal::RFC6081);
     while let Some(word) = words.next() {
         match (word.as_str(), words.next()?.as_str()) {
             ("--seeds", number) => seeds = number.parse().ok()?,
-            ("--techniques", "rfc6081") => traversal = Traversal::ALL,
+            ("--techniques", "rfc6081") => traversal = Traversal::RFC6081,
             ("--techniques", "rfc4380") => traversal = Traversal::NONE,
             _ => return None,
         }
