@@ -148,12 +148,7 @@ pub fn connect(seed: u64, kinds: [usize; 2], options: &Options) -> Result<Connec
 }
 
 /// Puts the two clients into a world.
-pub fn pair(
-    world: &mut World,
-    seed: u64,
-    kinds: [usize; 2],
-    options: &Options,
-) -> [HostId; 2] {
+pub fn pair(world: &mut World, seed: u64, kinds: [usize; 2], options: &Options) -> [HostId; 2] {
     let mut seed_bytes = *b"matrix: delays of the two links.";
     seed_bytes[..8].copy_from_slice(&seed.to_be_bytes());
     let mut random = Random::new(seed_bytes);
