@@ -1,9 +1,10 @@
-//! How fast the simulator is: connections a second of one core, over the pairs of NATs that RFC 6081
-//! connects. `cargo xtask bench sim [--seeds N]`, in one thread.
+//! How fast the simulator is: connections a second of one core, over the pairs of NATs that RFC
+//! 6081 connects. `cargo xtask bench sim [--seeds N]`, in one thread.
 //!
 //! A connection is a world from nothing: two servers, two NATs, two clients that qualify, bubbles,
 //! a ping and its answer. What counts is the time of the processor, so that what else the machine
-//! does matters little; the rate is that of all connections together, so that slow pairs weigh more.
+//! does matters little; the rate is that of all connections together, so that slow pairs weigh
+//! more.
 
 #![allow(
     clippy::disallowed_macros,
