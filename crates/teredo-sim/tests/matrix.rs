@@ -321,3 +321,32 @@ fn each_extension_can_be_switched_off() {
         }
     }
 }
+
+/// Pings every second until one is answered; says whether one was within 30 s.
+fn connects(world: &mut World, from: HostId, to: HostId) -> bool {
+    let left = 30;
+    (0..left).any(|_| ping(world, from, to, SECOND).is_some())
+}
+
+//= X-PP-09, X-PP-10: what a peer announced long ago does not stand in the way of what it says now
+#[test]
+fn pairs_meet_again_after_a_silence() {
+    for pause in [40, 100, 400, 700] {
+        for [from, to] in pairs() {
+            if Technique::of(from, to) == Technique::None {
+                continue;
+            }
+            let mut world = World::new(pause);
+            let options = Options::both(Traversal::RFC6081);
+            let [a, b] = matrix::pair(&mut world, pause, [from, to], &options);
+            qualify(&mut world, &[a, b]);
+            assert_eq!(world.run_for(SECOND), Ok(()));
+            for meeting in 0..3 {
+                let connected = connects(&mut world, a, b);
+                let (kinds, log) = ([KINDS[from], KINDS[to]], world.log_text());
+                assert!(connected, "{kinds:?}, {pause} s, meeting {meeting}\n{log}");
+                assert_eq!(world.run_for(Duration::from_secs(pause)), Ok(()));
+            }
+        }
+    }
+}

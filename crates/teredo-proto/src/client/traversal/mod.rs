@@ -31,7 +31,7 @@ use crate::client::Client;
 use crate::client::outbox::Trailers;
 use crate::client::peer::{Path, Search, Trust};
 use crate::client::reception::Accepted;
-use crate::peers::PeerId;
+use crate::peers::{PEER_VALID, PeerId};
 use crate::reason::DropReason;
 use crate::role::Local;
 use crate::time::Instant;
@@ -47,6 +47,8 @@ pub(super) struct Approach {
     called_at: Option<Instant>,
     /// Whether the peer has sent one.
     is_called: bool,
+    /// When.
+    told_at: Option<Instant>,
     /// Where our last direct bubble with the peer's nonce went.
     introduced: Option<(SocketAddrV4, Local)>,
     /// A bubble came from another endpoint than the embedded one: Symmetric Peer.
@@ -80,6 +82,7 @@ enum RandomPort {
 impl Client {
     /// One attempt to meet a peer, for which its budget was charged.
     pub(super) fn approach(&mut self, now: Instant, id: PeerId) {
+        self.forget_stale(now, id);
         self.send_openers(now, id);
         self.call(now, id);
     }
@@ -115,9 +118,23 @@ impl Client {
             self.peers[id].trust = Trust::Unproven;
         }
         self.peers[id].approach.is_called = true;
+        self.peers[id].approach.told_at = Some(now);
         self.learn_nonce(id, accepted.trailers.nonce);
         self.learn_random_port(now, id, accepted.trailers.random_port);
         self.learn_alternates(id, accepted);
+    }
+
+    /// Forgets which port the peer announced when it last called, if that was long ago and nothing
+    /// has come from it since. Else the first bubbles would go there, and while they do, what it
+    /// announces now would not count (RFC 6081 section 5.4.4.4).
+    fn forget_stale(&mut self, now: Instant, id: PeerId) {
+        let is_silent = !self.peers[id].is_heard_within(now, PEER_VALID);
+        let approach = &mut self.peers[id].approach;
+        let is_old = approach.told_at.is_none_or(|told_at| now.since(told_at) >= PEER_VALID);
+        if is_silent && is_old {
+            approach.peer_random_port = None;
+            approach.is_called = false;
+        }
     }
 
     /// Whether a packet from another endpoint than the proven one may change the way to its peer:
