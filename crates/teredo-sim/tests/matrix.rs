@@ -4,6 +4,7 @@
 
 mod common;
 
+use core::net::SocketAddrV4;
 use core::time::Duration;
 
 use teredo_proto::client::Traversal;
@@ -11,6 +12,8 @@ use teredo_proto::role::{NatKind, OfflineReason, State};
 use teredo_sim::matrix::{self, KINDS, Options, Technique};
 use teredo_sim::nat::Hairpin;
 use teredo_sim::{HostId, Link, NatConfig, Place, World};
+use teredo_wire::trailer::Trailer;
+use teredo_wire::{TEREDO_PORT, TeredoAddress, Writer, ipv6};
 
 use common::{PLAIN, SECOND, ping, ping_until_answered, qualify};
 
@@ -348,5 +351,39 @@ fn pairs_meet_again_after_a_silence() {
                 assert_eq!(world.run_for(Duration::from_secs(pause)), Ok(()));
             }
         }
+    }
+}
+
+/// A bubble that somebody else sends in the name of `claimed`, with a random port.
+fn forge_announcement(world: &mut World, claimed: HostId, victim: HostId) {
+    let [source, destination] = [claimed, victim].map(|host| world.ipv6(host).unwrap());
+    let mut buffer = [0; 120];
+    let mut writer = Writer::new(&mut buffer);
+    ipv6::Header::bubble(source, destination).write(&mut writer).unwrap();
+    Trailer::Nonce([1, 2, 3, 4]).write(&mut writer).unwrap();
+    Trailer::RandomPort(2_000).write(&mut writer).unwrap();
+    let [source, destination] =
+        [source, destination].map(|address| TeredoAddress::parse(address).unwrap());
+    let server = SocketAddrV4::new(destination.server, TEREDO_PORT);
+    world.inject(source.mapped, server, writer.written().to_vec());
+}
+
+//= SEC-07: what a forged bubble announces is forgotten, also if the peer itself announces nothing
+#[test]
+fn a_forged_announcement_does_not_last() {
+    for [from, to] in pairs() {
+        if Technique::of(from, to) == Technique::None {
+            continue;
+        }
+        let mut world = World::new(12);
+        let options = Options::both(Traversal::RFC6081);
+        let [a, b] = matrix::pair(&mut world, 12, [from, to], &options);
+        qualify(&mut world, &[a, b]);
+        assert_eq!(world.run_for(SECOND), Ok(()));
+        forge_announcement(&mut world, a, b);
+        forge_announcement(&mut world, b, a);
+        assert_eq!(world.run_for(320 * SECOND), Ok(()));
+        let kinds = [KINDS[from], KINDS[to]];
+        assert!(connects(&mut world, a, b), "{kinds:?}\n{}", world.log_text());
     }
 }

@@ -98,9 +98,7 @@ impl Client {
 
     /// Searches as if the peer had never been met.
     pub(super) fn begin_bubbles(&mut self, now: Instant, id: PeerId) {
-        let peer = &mut self.peers[id];
-        peer.search = Search::Bubbles;
-        peer.trust = Trust::Unproven;
+        self.search_anew(id);
         self.advance_bubbles(now, id);
     }
 

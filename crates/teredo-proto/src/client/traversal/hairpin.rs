@@ -39,8 +39,11 @@ impl Client {
     /// Direct bubbles to those endpoints, as far as they fit into what one bubble may lead to.
     pub(super) fn send_alternate_openers(&mut self, now: Instant, id: PeerId) {
         let approach = &self.peers[id].approach;
-        let room =
-            if approach.peer_random_port.is_some() { OPENERS_MAX - 2 } else { OPENERS_MAX - 1 };
+        // One to the peer's random port, or out of our own, be it to test it.
+        let has_other = approach.peer_random_port.is_some()
+            || approach.random_port.is_held()
+            || self.needs_random_port(id);
+        let room = if has_other { OPENERS_MAX - 2 } else { OPENERS_MAX - 1 };
         for index in 0..approach.alternates.len().min(room) {
             let Some(&to) = self.peers[id].approach.alternates.get(index) else { break };
             self.send_direct(now, id, (to, Local::Primary), None);

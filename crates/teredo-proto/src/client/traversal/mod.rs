@@ -48,7 +48,7 @@ pub(super) struct Approach {
     /// Whether the peer has sent one.
     is_called: bool,
     /// When.
-    told_at: Option<Instant>,
+    told_at: Instant,
     /// Where our last direct bubble with the peer's nonce went.
     introduced: Option<(SocketAddrV4, Local)>,
     /// A bubble came from another endpoint than the embedded one: Symmetric Peer.
@@ -77,6 +77,12 @@ enum RandomPort {
     Held(u16),
     /// There is none to be had, or it cannot be predicted: it is done without.
     Unusable,
+}
+
+impl RandomPort {
+    fn is_held(self) -> bool {
+        matches!(self, Self::Held(_))
+    }
 }
 
 impl Client {
@@ -115,22 +121,45 @@ impl Client {
         accepted: &Accepted<'_>,
     ) {
         if self.peers[id].route(now).is_none() {
-            self.peers[id].trust = Trust::Unproven;
+            self.distrust(id);
         }
+        self.forget_stale(now, id);
         self.peers[id].approach.is_called = true;
-        self.peers[id].approach.told_at = Some(now);
+        self.peers[id].approach.told_at = now;
         self.learn_nonce(id, accepted.trailers.nonce);
         self.learn_random_port(now, id, accepted.trailers.random_port);
         self.learn_alternates(id, accepted);
     }
 
+    /// A search begins from nothing: nothing is proven, and a random port may be of use although one
+    /// was of none the last time.
+    pub(in crate::client) fn search_anew(&mut self, id: PeerId) {
+        self.peers[id].search = Search::Bubbles;
+        self.distrust(id);
+        let random_port = &mut self.peers[id].approach.random_port;
+        if *random_port == RandomPort::Unusable {
+            *random_port = RandomPort::None;
+        }
+    }
+
+    /// Forgets a way that leads nowhere any more, with the random port that it went through: that
+    /// one is mapped for the old way, so that what it will be mapped for next cannot be told.
+    fn distrust(&mut self, id: PeerId) {
+        let path = self.peers[id].proven_path();
+        if path.is_some_and(|path| matches!(path.via, Local::Random(_))) {
+            self.release_random_port(id);
+        }
+        self.peers[id].trust = Trust::Unproven;
+    }
+
     /// Forgets which port the peer announced when it last called, if that was long ago and nothing
     /// has come from it since. Else the first bubbles would go there, and while they do, what it
-    /// announces now would not count (RFC 6081 section 5.4.4.4).
+    /// announces now would not count (RFC 6081 section 5.4.4.4); and what one forged bubble said
+    /// would stay for good where the peer itself announces none.
     fn forget_stale(&mut self, now: Instant, id: PeerId) {
         let is_silent = !self.peers[id].is_heard_within(now, PEER_VALID);
         let approach = &mut self.peers[id].approach;
-        let is_old = approach.told_at.is_none_or(|told_at| now.since(told_at) >= PEER_VALID);
+        let is_old = now.since(approach.told_at) >= PEER_VALID;
         if is_silent && is_old {
             approach.peer_random_port = None;
             approach.is_called = false;
