@@ -16,6 +16,7 @@ mod floods;
 mod hairpin;
 mod harness;
 mod input;
+mod interval;
 mod keys;
 mod load_reduction;
 mod maintenance;
