@@ -78,8 +78,8 @@ pub enum Local {
     /// What was sent to the multicast group of local discovery (RFC 4380 section 5.2.8). Nothing
     /// leaves from here.
     Discovery,
-    /// A random port of RFC 6081 section 3.3, one for each peer that needs it, or the secondary port
-    /// of RFC 4380 section 5.2.7. Numbers are not used again until 65,535 others have been.
+    /// A random port of RFC 6081 section 3.3, one for each peer that needs it, or the secondary
+    /// port of RFC 4380 section 5.2.7. Numbers are not used again until 65,535 others have been.
     Random(u16),
 }
 

@@ -175,7 +175,9 @@ impl Client {
                 self.set_determined_interval(Some(candidate));
                 self.candidate_decided(now);
             }
-            _ => return Err(DropReason::NotOurAddress),
+            Stage::Binding | Stage::Asking(_) | Stage::Resting { .. } | Stage::Testing { .. } => {
+                return Err(DropReason::NotOurAddress);
+            }
         }
         Ok(Inbound::Consumed)
     }

@@ -37,9 +37,9 @@ fn indirect_bubbles_name_our_other_endpoints() {
     let local = format!("{LOCAL}:{SERVICE_PORT}");
     assert_eq!(named(&mut bench(None)).join(" "), local);
     assert_eq!(named(&mut bench(Some("10.1.1.1:4000"))), [local.clone(), "10.1.1.1:4000".into()]);
-    assert_eq!(named(&mut bench(Some("192.0.2.1:4096"))), [local.clone()]);
+    assert_eq!(named(&mut bench(Some("192.0.2.1:4096"))).join(" "), local);
     for text in ["10.1.1.1:0", "0.0.0.0:4000", "127.0.0.1:4000", "224.0.0.1:4000"] {
-        assert_eq!(named(&mut bench(Some(text))), [local.clone()], "{text}");
+        assert_eq!(named(&mut bench(Some(text))).join(" "), local, "{text}");
     }
 }
 

@@ -26,10 +26,10 @@ fn waiting() -> (Bench, Local) {
     bench.answer(server(), mapped());
     bench.answer(secondary(), mapped());
     bench.take();
-    let asked = bench.events().into_iter().find_map(|event| match event {
-        Event::BindPort(local) => Some(local),
-        _ => None,
-    });
+    let asked = bench
+        .events()
+        .into_iter()
+        .find_map(|event| if let Event::BindPort(local) = event { Some(local) } else { None });
     (bench, asked.expect("a port was asked for"))
 }
 
