@@ -8,6 +8,7 @@ mod address;
 mod advertisement;
 mod bubbles;
 mod bytes;
+mod deferred_open;
 mod discovery;
 mod dormancy;
 mod echo;

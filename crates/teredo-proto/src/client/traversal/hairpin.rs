@@ -37,12 +37,11 @@ impl Client {
         self.peers[id].approach.alternates = usable;
     }
 
-    /// Direct bubbles to those endpoints, as far as they fit into what one bubble may lead to.
-    pub(super) fn send_alternate_openers(&mut self, now: Instant, id: PeerId) {
-        let approach = &self.peers[id].approach;
-        let room =
-            if approach.peer_random_port.is_some() { OPENERS_MAX - 2 } else { OPENERS_MAX - 1 };
-        for index in 0..approach.alternates.len().min(room) {
+    /// Direct bubbles to those endpoints, as far as they fit, beside so many others, into what one
+    /// bubble may lead to.
+    pub(super) fn send_alternate_openers(&mut self, now: Instant, id: PeerId, others: usize) {
+        let count = self.peers[id].approach.alternates.len().min(OPENERS_MAX - others);
+        for index in 0..count {
             let Some(&to) = self.peers[id].approach.alternates.get(index) else { break };
             self.send_direct(now, id, (to, Local::Primary), None);
         }
