@@ -2,7 +2,7 @@
 
 use core::net::SocketAddrV4;
 
-use teredo_proto::client::Config;
+use teredo_proto::client::{Config, Traversal};
 use teredo_proto::role::RANDOM_PORTS_MAX;
 use teredo_proto::{DropReason, Event, Inbound, Local, Outbound, Reason, Role};
 use teredo_wire::TeredoAddress;
@@ -71,7 +71,8 @@ fn an_attempt_announces_a_random_port() {
 fn the_primary_address_tells_whether_ports_are_kept() {
     let other = endpoint("192.0.2.1:60000");
     for (seen, are_kept) in [([mapped(), other], true), ([other, mapped()], false)] {
-        let config = Config { service_port: mapped().port(), ..config() };
+        let traversal = Traversal::RFC6081;
+        let config = Config { service_port: mapped().port(), traversal, ..config() };
         let mut bench = Bench::behind(config, seen);
         bench.begin();
         bench.bind(50_000);
