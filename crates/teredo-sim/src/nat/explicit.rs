@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use teredo_proto::Instant;
 
-use super::Nat;
+use super::{ANY, Key, Nat, Slot};
 
 /// The explicit mappings of a NAT.
 #[derive(Clone, Debug, Default)]
@@ -55,12 +55,15 @@ impl Nat {
                     return None;
                 }
                 let wanted = SocketAddrV4::new(address, port);
-                let is_own =
-                    self.mappings.get(&wanted).is_some_and(|it| it.key.internal == internal);
-                if port != 0 && (is_own || self.is_free(now, address, port)) {
+                let key = Key { internal, remote: ANY };
+                let slot = Slot { external: wanted, remote: ANY };
+                let is_own = self.mappings.get(&slot).is_some_and(|it| it.key.internal == internal);
+                if port != 0 && (is_own || self.is_free(now, address, port, &key)) {
                     wanted
                 } else {
-                    SocketAddrV4::new(address, self.pick_port(now, address, port.max(1_024))?)
+                    let internal = SocketAddrV4::new(*internal.ip(), port.max(1_024));
+                    let key = Key { internal, ..key };
+                    SocketAddrV4::new(address, self.pick_port(now, address, &key)?)
                 }
             }
         };
