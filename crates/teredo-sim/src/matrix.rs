@@ -97,36 +97,58 @@ pub struct Connection {
     pub bubbles: usize,
 }
 
-/// Two clients of two servers, each with these extensions, behind NATs of two of [`KINDS`]; the
-/// first one begins. Delays of links and all ports follow from `seed`.
+/// What a pair has beside its NATs.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The techniques of the client that begins, and of the other one.
+    pub traversals: [Traversal; 2],
+    /// What goes wrong on the access link of each client, on the way in and on the way out. The
+    /// delay is another one.
+    pub faults: Link,
+}
+
+impl Options {
+    /// Both clients with these techniques, on links on which nothing goes wrong.
+    pub const fn both(traversal: Traversal) -> Self {
+        Self { traversals: [traversal; 2], faults: Link::perfect(Duration::ZERO) }
+    }
+
+    /// Access links that lose so many of a thousand packets.
+    #[must_use]
+    pub const fn with_loss(self, loss_permille: u16) -> Self {
+        Self { faults: Link { loss_permille, ..self.faults }, ..self }
+    }
+}
+
+/// Two clients of two servers behind NATs of two of [`KINDS`]; the first one begins once both are
+/// qualified and know their NATs. Delays of links and all ports follow from `seed`. Where packets
+/// are lost, a client that does not qualify in time is one that does not connect.
 ///
 /// # Errors
 /// A bug, or a client that does not qualify.
-pub fn connect(
-    seed: u64,
-    kinds: [usize; 2],
-    traversals: [Traversal; 2],
-) -> Result<Connection, Stopped> {
+pub fn connect(seed: u64, kinds: [usize; 2], options: &Options) -> Result<Connection, Stopped> {
     let mut world = World::new(seed);
-    let clients = pair(&mut world, seed, kinds, traversals);
+    let clients = pair(&mut world, seed, kinds, options);
     let known = |world: &World| {
         clients.iter().all(|client| {
             world.is_qualified(*client) && world.nat_kind(*client) != Some(NatKind::Unknown)
         })
     };
-    world.run_until(QUALIFIED_MAX, known)?;
+    let is_lossy = options.faults.loss_permille > 0;
+    let qualified_max = if is_lossy { QUALIFIED_LOSSY_MAX } else { QUALIFIED_MAX };
+    match world.run_until(qualified_max, known) {
+        Err(Stopped::Late) if is_lossy => {
+            return Ok(Connection { took: None, bubbles: world.bubble_count() });
+        }
+        qualified => qualified?,
+    };
     let bubbles_before = world.bubble_count();
     let took = ping_until_answered(&mut world, clients)?;
     Ok(Connection { took, bubbles: world.bubble_count() - bubbles_before })
 }
 
 /// Puts the two clients into a world.
-pub fn pair(
-    world: &mut World,
-    seed: u64,
-    kinds: [usize; 2],
-    traversals: [Traversal; 2],
-) -> [HostId; 2] {
+pub fn pair(world: &mut World, seed: u64, kinds: [usize; 2], options: &Options) -> [HostId; 2] {
     let mut seed_bytes = *b"matrix: delays of the two links.";
     seed_bytes[..8].copy_from_slice(&seed.to_be_bytes());
     let mut random = Random::new(seed_bytes);
@@ -144,10 +166,12 @@ pub fn pair(
             (config.server, config.secondary) = (primary, secondary);
             config.traversal = traversal;
         });
-        world.set_link(client, Link::perfect(DELAY_MIN + random.up_to(DELAY_SPREAD)));
+        let delay = DELAY_MIN + random.up_to(DELAY_SPREAD);
+        world.set_link(client, Link { delay, ..options.faults });
         client
     };
-    [add((kinds[0], traversals[0])), add((kinds[1], traversals[1]))]
+    let [first, second] = options.traversals;
+    [add((kinds[0], first)), add((kinds[1], second))]
 }
 
 fn ping_until_answered(
@@ -179,3 +203,5 @@ const DELAY_MIN: Duration = Duration::from_millis(5);
 const DELAY_SPREAD: Duration = Duration::from_millis(20);
 /// Two round trips; nothing is lost.
 const QUALIFIED_MAX: Duration = Duration::from_secs(3);
+/// Several attempts of three solicitations four seconds apart, with the pauses between attempts.
+const QUALIFIED_LOSSY_MAX: Duration = Duration::from_secs(120);

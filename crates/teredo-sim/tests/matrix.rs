@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use teredo_proto::client::Traversal;
 use teredo_proto::role::{NatKind, OfflineReason, State};
-use teredo_sim::matrix::{self, KINDS, Technique};
+use teredo_sim::matrix::{self, KINDS, Options, Technique};
 use teredo_sim::nat::Hairpin;
 use teredo_sim::{HostId, Link, NatConfig, Place, World};
 
@@ -253,8 +253,9 @@ fn bad_links_only_delay_the_way_through_a_relay() {
 
 /// Runs a cell of the matrix a few times and says how often it connected.
 fn connections(kinds: [usize; 2], traversals: [Traversal; 2]) -> usize {
+    let options = Options { traversals, ..Options::both(Traversal::NONE) };
     let connected = |seed| {
-        let connection = matrix::connect(seed, kinds, traversals);
+        let connection = matrix::connect(seed, kinds, &options);
         connection.unwrap_or_else(|stopped| panic!("{kinds:?}, seed {seed}: {stopped}")).took
     };
     (1..=SEEDS).filter_map(connected).count()

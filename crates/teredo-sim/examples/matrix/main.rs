@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use teredo_proto::client::Traversal;
-use teredo_sim::matrix::{Connection, KINDS, Technique, connect};
+use teredo_sim::matrix::{Connection, KINDS, Options, Technique, connect};
 
 fn main() -> ExitCode {
     let Some((seeds, traversal)) = arguments(std::env::args().skip(1)) else {
@@ -83,8 +83,9 @@ struct Cell {
 impl Cell {
     fn run(kinds: [usize; 2], seeds: u64, traversal: Traversal) -> Result<Self, String> {
         let mut cell = Self { kinds, seeds, took: Vec::new(), bubbles: Vec::new(), failed: None };
+        let options = Options::both(traversal);
         for seed in 1..=seeds {
-            let connection = connect(seed, kinds, [traversal; 2]).map_err(|stopped| {
+            let connection = connect(seed, kinds, &options).map_err(|stopped| {
                 format!("{} to {}, seed {seed}: {stopped}", KINDS[kinds[0]], KINDS[kinds[1]])
             })?;
             match connection {
