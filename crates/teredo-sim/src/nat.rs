@@ -138,8 +138,8 @@ impl Nat {
         Some((source, destination))
     }
 
-    /// The internal source of a packet from `external` to `remote` that an ICMP error from outside is
-    /// about; `None` when there was none.
+    /// The internal source of a packet from `external` to `remote` that an ICMP error from outside
+    /// is about; `None` when there was none.
     pub fn inbound_error(
         &mut self,
         now: Instant,

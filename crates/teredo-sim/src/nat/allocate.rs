@@ -53,11 +53,17 @@ impl Nat {
     }
 
     fn pick_address(&mut self, internal: Ipv4Addr) -> Option<Ipv4Addr> {
-        let count = self.external.len();
-        let index = match self.config.pooling {
-            Pooling::Paired => (internal.to_bits() as usize).checked_rem(count)?,
-            Pooling::Arbitrary => self.allocator.random.below(count as u64) as usize,
-        };
+        match self.config.pooling {
+            Pooling::Paired => self.paired_address(internal),
+            Pooling::Arbitrary => {
+                let index = self.allocator.random.below(self.external.len() as u64);
+                self.external.get(index as usize).copied()
+            }
+        }
+    }
+
+    pub(super) fn paired_address(&self, internal: Ipv4Addr) -> Option<Ipv4Addr> {
+        let index = (internal.to_bits() as usize).checked_rem(self.external.len())?;
         self.external.get(index).copied()
     }
 
@@ -84,10 +90,12 @@ impl Nat {
                 (range.after(self.allocator.last_port_of(host), step), step)
             }
         };
-        let mut port = first;
+        let has_parity = |port: u16| !self.config.keeps_parity || (port ^ internal_port) & 1 == 0;
+        // Even steps would never get there.
+        let is_odd_one_out = step % 2 == 0 && !has_parity(first);
+        let mut port = if is_odd_one_out { range.after(first, 1) } else { first };
         for _ in 0..range.count() {
-            let has_parity = !self.config.keeps_parity || port % 2 == internal_port % 2;
-            if has_parity && self.is_free(now, address, port, key) {
+            if has_parity(port) && self.is_free(now, address, port, key) {
                 self.allocator.last_port = port;
                 if let Some(last_port) = self.allocator.last_ports.get_mut(&host) {
                     *last_port = port;

@@ -125,6 +125,63 @@ impl NatConfig {
     }
 }
 
+impl fmt::Display for NatConfig {
+    /// Mapping, filtering and allocation in the abbreviations of RFC 7857, then what is not as with
+    /// most NATs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mapping = match self.mapping {
+            Mapping::EndpointIndependent => "EIM",
+            Mapping::AddressDependent => "ADM",
+            Mapping::AddressAndPortDependent => "APDM",
+        };
+        let filtering = match self.filtering {
+            Filtering::EndpointIndependent => "EIF",
+            Filtering::AddressDependent => "ADF",
+            Filtering::AddressAndPortDependent => "APDF",
+        };
+        write!(f, "{mapping}+{filtering} ")?;
+        match self.allocation {
+            Allocation::Preserve => f.write_str("preserve")?,
+            Allocation::PreserveOrNext { step } => write!(f, "preserve-or-next:{step}")?,
+            Allocation::Sequential { step } => write!(f, "sequential:{step}")?,
+            Allocation::SequentialPerHost { step } => write!(f, "sequential-per-host:{step}")?,
+            Allocation::Random => f.write_str("random")?,
+        }
+        for (is_so, word) in [
+            (self.overlapping, "overlapping"),
+            (self.keeps_parity, "parity"),
+            (self.pooling == Pooling::Arbitrary, "arbitrary-pool"),
+            (self.gives_explicit && self.uses_explicit, "explicit"),
+            (self.gives_explicit && !self.uses_explicit, "explicit-inbound"),
+            (self.inbound_refresh, "inbound-refresh"),
+            (self.rewrites_payload, "rewrites"),
+            (self.hairpin == Hairpin::External, "hairpin"),
+            (self.hairpin == Hairpin::Internal, "hairpin-internal-source"),
+            (self.refusal == Refusal::PortUnreachable, "icmp"),
+            (self.icmp_ends_mapping, "icmp-ends-mapping"),
+            (self.mode_change == ModeChange::RandomAfterCollision, "random-after-collision"),
+            (self.mode_change == ModeChange::SymmetricAfterSharedPort, "symmetric-after-share"),
+        ] {
+            if is_so {
+                write!(f, " {word}")?;
+            }
+        }
+        if self.ports != PortRange::ALL {
+            write!(f, " ports:{}-{}", self.ports.first, self.ports.last)?;
+        }
+        if self.lifetime != LIFETIME_DEFAULT {
+            write!(f, " lifetime:{}", self.lifetime.as_secs())?;
+        }
+        if let Some(lifetime) = self.filter_lifetime {
+            write!(f, " filter-lifetime:{}", lifetime.as_secs())?;
+        }
+        if self.cross_traffic > 0 {
+            write!(f, " cross-traffic:{}", self.cross_traffic)?;
+        }
+        Ok(())
+    }
+}
+
 impl FromStr for NatConfig {
     type Err = UnknownKind;
 

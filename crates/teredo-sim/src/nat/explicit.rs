@@ -1,12 +1,12 @@
 //! Mappings that somebody asked for: by PCP, NAT-PMP or UPnP.
 
-use core::net::SocketAddrV4;
+use core::net::{Ipv4Addr, SocketAddrV4};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
 use teredo_proto::Instant;
 
-use super::{ANY, Key, Nat, Slot};
+use super::{ANY, Key, Nat, Pooling, Slot};
 
 /// The explicit mappings of a NAT.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +49,7 @@ impl Nat {
         let external = match self.explicit.external(now, internal) {
             Some(external) => external,
             None => {
-                let address = self.external.first().copied()?;
+                let address = self.explicit_address(*internal.ip())?;
                 self.explicit.by_external.retain(|_, (_, expires)| *expires > now);
                 if self.explicit.by_external.len() >= EXPLICIT_MAX {
                     return None;
@@ -69,6 +69,14 @@ impl Nat {
         };
         self.explicit.by_external.insert(external, (internal, expires));
         Some(external)
+    }
+
+    /// The external address of explicit mappings of an internal one.
+    fn explicit_address(&self, internal: Ipv4Addr) -> Option<Ipv4Addr> {
+        match self.config.pooling {
+            Pooling::Paired => self.paired_address(internal),
+            Pooling::Arbitrary => self.first_address(),
+        }
     }
 
     /// Takes back what [`map_explicitly`](Self::map_explicitly) gave.

@@ -175,6 +175,11 @@ fn ports_keep_their_range_and_parity() {
         assert_eq!(even.outbound(later, INSIDE, remote(6, 10)), None, "no even port is left");
         let odd = SocketAddrV4::new(*INSIDE.ip(), 4_001);
         assert!(even.outbound(later, odd, remote(6, 10)).is_some(), "{allocation:?}");
+        let by_two = Allocation::Sequential { step: 2 };
+        let mut by_two = nat(NatConfig { allocation: by_two, keeps_parity: true, ..small });
+        for internal in [INSIDE, odd] {
+            assert!(by_two.outbound(START, internal, remote(1, 10)).is_some());
+        }
     }
 }
 
