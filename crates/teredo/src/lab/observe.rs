@@ -157,3 +157,118 @@ const ECHO_REPLY: u8 = 129;
 const PROBES_MIN: usize = 16;
 /// Kept of what a client sends: as much as tells it apart.
 const NOTED_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use teredo_wire::Writer;
+    use teredo_wire::icmpv6::write_router_solicitation;
+    use teredo_wire::ipv6::Header;
+
+    use super::super::packet;
+    use super::*;
+
+    const A: &str = "203.0.113.101:40000";
+    const B: &str = "203.0.113.102:40000";
+    const SERVICE: u16 = 40_000;
+    const RANDOM: u16 = 50_000;
+
+    fn noted(packets: &[(u16, &str, Signal)], data: (u16, &str)) -> Sent {
+        let mut sent = Sent::default();
+        let mut note = |port: u16, to: &str, payload: &[u8]| {
+            let from = SocketAddrV4::new([192, 168, 1, 2].into(), port);
+            sent.note(&mut packet::udp(from, to.parse().unwrap(), payload).unwrap());
+        };
+        let [source, destination] = ["fe80::1", "2001::1"].map(|it| it.parse().unwrap());
+        let written = |write: &dyn Fn(&mut Writer<'_>)| {
+            let mut buffer = [0; 200];
+            let mut writer = Writer::new(&mut buffer);
+            write(&mut writer);
+            writer.written().to_vec()
+        };
+        let solicitation = written(&|writer| write_router_solicitation(writer, source).unwrap());
+        let bubble = written(&|writer| Header::bubble(source, destination).write(writer).unwrap());
+        let header =
+            Header { payload_len: 8, next_header: ICMPV6, ..Header::bubble(source, destination) };
+        let mut echo = written(&|writer| header.write(writer).unwrap());
+        echo.extend([ECHO_REQUEST, 0, 0, 0, 0, 0, 0, 0]);
+        note(SERVICE, "203.0.113.10:3544", &solicitation);
+        for &(port, to, signal) in packets {
+            note(port, to, if signal == Signal::Bubble { &bubble } else { &solicitation });
+        }
+        note(data.0, data.1, &echo);
+        sent
+    }
+
+    fn seen<'a>(sent: &'a Sent, embedded: &str) -> Seen<'a> {
+        let embedded = embedded.parse().unwrap();
+        Seen { sent, embedded, is_symmetric: false, is_mapped: false, is_open: true }
+    }
+
+    #[test]
+    fn embedded_endpoints_need_nothing() {
+        let (a, b) = (noted(&[], (SERVICE, B)), noted(&[], (SERVICE, A)));
+        assert_eq!(technique([&seen(&a, A), &seen(&b, B)]), "Y");
+        let symmetric = Seen { is_symmetric: true, ..seen(&b, B) };
+        assert_eq!(technique([&seen(&a, A), &symmetric]), "SU");
+    }
+
+    #[test]
+    fn another_endpoint_than_the_embedded_one_tells_by_what_it_was_met() {
+        let elsewhere = "203.0.113.102:1025";
+        let (a, b) = (noted(&[], (SERVICE, elsewhere)), noted(&[], (SERVICE, A)));
+        let symmetric = Seen { is_symmetric: true, ..seen(&b, B) };
+        assert_eq!(technique([&seen(&a, A), &symmetric]), "S");
+        assert_eq!(technique([&symmetric, &seen(&a, A)]), "S");
+        let mapped = Seen { is_mapped: true, ..seen(&a, A) };
+        assert_eq!(technique([&mapped, &symmetric]), "O");
+        let both = Seen { is_mapped: true, ..symmetric.clone() };
+        assert_eq!(technique([&mapped, &both]), "SU");
+
+        let restricted = |sent| Seen { is_open: false, ..seen(sent, A) };
+        assert_eq!(technique([&restricted(&a), &symmetric]), "S");
+        let pool = noted(&[], (SERVICE, "203.0.113.112:1025"));
+        assert_eq!(technique([&restricted(&pool), &symmetric]), "L");
+        assert_eq!(technique([&seen(&pool, A), &symmetric]), "S");
+    }
+
+    #[test]
+    fn a_random_port_was_preserved_or_predicted() {
+        use Signal::{Bubble, Solicitation};
+        let primary = "203.0.113.10:3544";
+        let b = noted(&[], (SERVICE, "203.0.113.101:1025"));
+        for (packets, name) in [
+            (&[(RANDOM, B, Bubble)][..], "SP"),
+            (
+                &[
+                    (RANDOM, primary, Solicitation),
+                    (RANDOM, B, Bubble),
+                    (RANDOM, primary, Solicitation),
+                ],
+                "SS",
+            ),
+            (
+                &[
+                    (RANDOM, primary, Solicitation),
+                    (RANDOM, primary, Solicitation),
+                    (RANDOM, B, Bubble),
+                ],
+                "D",
+            ),
+        ] {
+            let a = noted(packets, (RANDOM, B));
+            assert_eq!(technique([&seen(&a, A), &seen(&b, B)]), name);
+        }
+        let many: Vec<_> = (0..40).map(|port| (RANDOM + port, B, Bubble)).collect();
+        let a = noted(&many, (RANDOM, B));
+        assert_eq!(technique([&seen(&a, A), &seen(&b, B)]), "B");
+    }
+
+    #[test]
+    fn a_helper_is_seen_from_either_side() {
+        let through = noted(&[], (SERVICE, "203.0.113.10:5000"));
+        let hidden = Sent::default();
+        assert_eq!(technique([&seen(&through, A), &seen(&hidden, B)]), "R1");
+        assert_eq!(technique([&seen(&hidden, A), &seen(&hidden, B)]), "R1");
+        assert_eq!(technique([&seen(&through, A), &seen(&hidden, "203.0.113.10:5000")]), "R2");
+    }
+}

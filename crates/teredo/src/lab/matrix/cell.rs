@@ -142,3 +142,49 @@ pub(super) fn csv(cells: &[Cell]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    fn cell(keys: &str, stdout: &str) -> Cell {
+        let [pair] = Pair::selected(&[keys.parse().unwrap()])[..] else { unreachable!() };
+        let (stdout, stderr) = (stdout.as_bytes().to_vec(), Vec::new());
+        Cell::of(pair, &Output { status: ExitStatus::from_raw(256), stdout, stderr }, 20)
+    }
+
+    #[test]
+    fn only_both_ways_are_connected() {
+        let results = r#"{"pair": {"first_ms": 12.5, "answered": 0, "by": "S", "back_ms": 1.5}}"#;
+        let good = cell("cone,ps", results);
+        assert!(good.connected && !good.is_late() && good.error.is_none());
+        assert_eq!((good.by(), good.target, good.rfc6081), ("S", "S", "S"));
+        let one_way = cell("cone,ps", r#"{"pair": {"first_ms": 12.5, "answered": 1, "by": "S"}}"#);
+        assert!(!one_way.connected && one_way.error.is_some());
+        let none = cell("pr,ps", r#"{"pair": {}}"#);
+        assert_eq!((none.by(), none.error.as_deref()), ("B", Some("no answer")));
+        let failed = cell("pr,ps", r#"{"pair": null, "error": "client 1 has ended"}"#);
+        assert_eq!(failed.error.as_deref(), Some("client 1 has ended"));
+        let killed = cell("pr,ps", "");
+        assert!(killed.error.as_deref().is_some_and(|error| error.contains("exit status: 1")));
+    }
+
+    #[test]
+    fn what_the_rfc_connects_has_six_round_trips() {
+        let late = |keys, ms: u32| {
+            cell(keys, &format!(r#"{{"pair": {{"first_ms": {ms}, "back_ms": 1}}}}"#)).is_late()
+        };
+        assert!(!late("pr,pp", 580) && late("pr,pp", 581));
+        assert!(!late("pr,ps", 30_000) && late("pr,ps", 30_001));
+    }
+
+    #[test]
+    fn a_line_of_values_has_as_many_as_the_first() {
+        let text = csv(&[cell("pr,ps", r#"{"error": "an \"error\"\nin lines"}"#)]);
+        let counts: Vec<_> = text.lines().map(|line| line.split(',').count()).collect();
+        assert_eq!(counts, [11, 11]);
+    }
+}

@@ -91,8 +91,10 @@ impl Table {
 
     /// What there is to say at the end.
     pub(super) fn summary(&self, results: &Results) -> String {
-        let mut text = format!(
-            "\n{} of {} pairs connect, in {} s.\n",
+        let mut text = legend(&results.pairs);
+        let _ = writeln!(
+            text,
+            "\n{} of {} pairs connect, in {} s.",
             results.connected, self.count, results.took_s
         );
         let times = results.pairs.iter().filter_map(|cell| Some((cell.first_ms?, cell.pair)));
@@ -151,12 +153,39 @@ impl Table {
 fn header() -> String {
     let kinds = KINDS.map(|kind| format!("{kind:<CELL_WIDTH$}")).concat();
     format!(
-        "The client that begins is behind the NAT at the left, the other behind that above.\n\
-         What connects them, and ms until data went both ways:\n\n{:LABEL_WIDTH$}{}\n",
+        "Left is the NAT before the client that begins, above that before the other:\n\
+         what connects them, and ms until a packet had gone and its answer come back.\n\n{:LABEL_WIDTH$}{}\n",
         "",
         kinds.trim_end()
     )
 }
+
+/// What the words in the table mean, of those that are there.
+fn legend(cells: &[Cell]) -> String {
+    let is_there = |word: &str| cells.iter().any(|cell| cell.by() == word);
+    let words = WORDS.into_iter().filter(|(word, _)| is_there(word));
+    let lines = words.map(|(word, meaning)| format!("\n  {word:<4}{meaning}"));
+    format!("{}\n", lines.collect::<String>())
+}
+
+/// What connects pairs.
+const WORDS: [(&str, &str); 15] = [
+    ("Y", "bubbles alone (RFC 4380)"),
+    ("S", "symmetric NAT support (RFC 6081)"),
+    ("SU", "and ports mapped by both gateways (RFC 6081)"),
+    ("SP", "and port preservation (RFC 6081)"),
+    ("SS", "and port prediction (RFC 6081)"),
+    ("O", "a port mapped by one gateway, as good as a cone NAT"),
+    ("P", "the gateway tells the port of a flow (PCP PEER)"),
+    ("P/B", "the same, or birthday probing"),
+    ("P/R", "the same, or a helper"),
+    ("D", "a predicted port, opened when the peer has answered"),
+    ("L", "the addresses of a NAT with several, named to the peer"),
+    ("B", "birthday probing: many ports towards many"),
+    ("R", "a helper"),
+    ("R1", "a helper carries what goes to this peer"),
+    ("R2", "a helper carries all that a client sends"),
+];
 
 /// A time in three or four characters and a unit.
 fn time_text(ms: f64) -> String {
@@ -176,3 +205,20 @@ const GREEN: &str = "\x1b[32m";
 const YELLOW: &str = "\x1b[33m";
 const RED: &str = "\x1b[31m";
 const PLAIN: &str = "\x1b[0m";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short() {
+        let texts = [0.34, 9.96, 250.9, 999.6, 2_044.0, 12_400.0].map(time_text);
+        assert_eq!(texts, ["0.3 ms", "10 ms", "251 ms", "1.0 s", "2.0 s", "12 s"]);
+    }
+
+    #[test]
+    fn no_line_is_longer_than_a_terminal() {
+        assert!(header().lines().all(|line| line.len() <= 80), "{}", header());
+        assert!(LABEL_WIDTH + 9 * CELL_WIDTH <= 80);
+    }
+}
