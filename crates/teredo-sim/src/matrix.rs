@@ -89,10 +89,11 @@ const FIGURE_1: [&str; 9] = [
     "S,-,-,-,-,-,-,-,-",
 ];
 
-/// What connects a pair of our own clients with everything that there is, both numbers of [`KINDS`]:
-/// the names of [`Technique`], or beyond them O (an explicit mapping is as good as a cone), P (that
-/// and prediction), D (deferred-open prediction), L (a list of addresses), B (birthday probing) or R
-/// (a helper). Where there are two, the second is what is left if the gateway tells nothing.
+/// What connects a pair of our own clients with everything that there is, both numbers of
+/// [`KINDS`]: the names of [`Technique`], or beyond them O (an explicit mapping is as good as a
+/// cone), P (that and prediction), D (deferred-open prediction), L (a list of addresses), B
+/// (birthday probing) or R (a helper). Where there are two, the second is what is left if the
+/// gateway tells nothing.
 pub fn target(from: usize, to: usize) -> &'static str {
     TARGET.get(from).and_then(|row| row.split(',').nth(to)).unwrap_or("-")
 }

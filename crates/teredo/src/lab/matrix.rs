@@ -1,8 +1,9 @@
 //! `teredo lab matrix`: every pair of the kinds of NAT, live.
 //!
-//! Each pair gets a lab of its own, a process that knows nothing of the others: its own server, NATs
-//! and two clients that have just been started, so that nothing that worked before makes it easier.
-//! That costs a sixth of a second a pair; clients that stay would gain that, and with it a past.
+//! Each pair gets a lab of its own, a process that knows nothing of the others: its own server,
+//! NATs and two clients that have just been started, so that nothing that worked before makes it
+//! easier. That costs a sixth of a second a pair; clients that stay would gain that, and with it a
+//! past.
 //! The labs run one after the other, because what they measure is time.
 
 mod cell;
@@ -75,8 +76,8 @@ const EXAMPLES: &str = "Examples:
   teredo lab matrix --json >matrix.json
 
 A pair counts when a packet went from the first client to the second and the answer came back, and
-then the same the other way. Exits with 0 if all pairs do, else with 1. Needs no root, but namespaces
-for ordinary users and /dev/net/tun.";
+then the same the other way. Exits with 0 if all pairs do, else with 1. Needs no root, but
+namespaces for ordinary users and /dev/net/tun.";
 
 /// Runs the matrix. There must be one thread only.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {

@@ -123,11 +123,12 @@ const BUBBLE_GAP_MS: u64 = 2_200;
 const SLACK_MS: u64 = 100;
 const OTHERS_MS: u64 = 30_000;
 
+const COLUMNS: &str =
+    "from,to,rfc6081,target,connected,by,first_ms,first_kept,back_ms,limit_ms,error";
+
 /// The pairs, one a line.
 pub(super) fn csv(cells: &[Cell]) -> String {
-    let mut text = String::from(
-        "from,to,rfc6081,target,connected,by,first_ms,first_kept,back_ms,limit_ms,error\n",
-    );
+    let mut text = format!("{COLUMNS}\n");
     for cell in cells {
         let Cell { from, to, rfc6081, target, connected, limit_ms, .. } = cell;
         let number = |value: Option<f64>| value.map(|it| it.to_string()).unwrap_or_default();
@@ -135,10 +136,8 @@ pub(super) fn csv(cells: &[Cell]) -> String {
         let by = cell.by.as_deref().unwrap_or_default();
         let kept = cell.first_kept.map(|it| it.to_string()).unwrap_or_default();
         let error = cell.error.as_deref().unwrap_or_default().replace(['"', '\n'], " ");
-        let _ = writeln!(
-            text,
-            "{from},{to},{rfc6081},{target},{connected},{by},{first},{kept},{back},{limit_ms},\"{error}\""
-        );
+        let _ = write!(text, "{from},{to},{rfc6081},{target},{connected},{by},{first},{kept},");
+        let _ = writeln!(text, "{back},{limit_ms},\"{error}\"");
     }
     text
 }
