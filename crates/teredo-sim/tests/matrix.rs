@@ -11,6 +11,7 @@ use teredo_proto::client::Traversal;
 use teredo_proto::role::{NatKind, OfflineReason, State};
 use teredo_sim::matrix::{self, KINDS, Options, Technique};
 use teredo_sim::nat::Hairpin;
+use teredo_sim::predicate::Side;
 use teredo_sim::{HostId, Link, NatConfig, Place, World};
 use teredo_wire::trailer::Trailer;
 use teredo_wire::{TEREDO_PORT, TeredoAddress, Writer, ipv6};
@@ -325,6 +326,12 @@ fn each_extension_can_be_switched_off() {
     }
 }
 
+/// A pair of the matrix with the techniques of the RFC.
+fn met(world: &mut World, seed: u64, kinds: [usize; 2]) -> [HostId; 2] {
+    let sides = kinds.map(|kind| Side::of_kind(kind, Traversal::RFC6081));
+    matrix::pair(world, seed, &sides, Link::perfect(Duration::ZERO))
+}
+
 /// Pings every second until one is answered; says whether one was within 30 s.
 fn connects(world: &mut World, from: HostId, to: HostId) -> bool {
     let left = 30;
@@ -340,8 +347,7 @@ fn pairs_meet_again_after_a_silence() {
                 continue;
             }
             let mut world = World::new(pause);
-            let options = Options::both(Traversal::RFC6081);
-            let [a, b] = matrix::pair(&mut world, pause, [from, to], &options);
+            let [a, b] = met(&mut world, pause, [from, to]);
             qualify(&mut world, &[a, b]);
             assert_eq!(world.run_for(SECOND), Ok(()));
             for meeting in 0..3 {
@@ -376,8 +382,7 @@ fn a_forged_announcement_does_not_last() {
             continue;
         }
         let mut world = World::new(12);
-        let options = Options::both(Traversal::RFC6081);
-        let [a, b] = matrix::pair(&mut world, 12, [from, to], &options);
+        let [a, b] = met(&mut world, 12, [from, to]);
         qualify(&mut world, &[a, b]);
         assert_eq!(world.run_for(SECOND), Ok(()));
         forge_announcement(&mut world, a, b);

@@ -98,7 +98,7 @@ impl Client {
 
     /// Searches as if the peer had never been met.
     pub(super) fn begin_bubbles(&mut self, now: Instant, id: PeerId) {
-        self.search_anew(id);
+        self.search_anew(now, id);
         self.advance_bubbles(now, id);
     }
 

@@ -4,10 +4,12 @@ use core::time::Duration;
 
 use teredo_proto::client::Traversal;
 use teredo_proto::policy::Policy;
+use teredo_proto::random::Random;
 use teredo_proto::server::EndpointCheck;
 
 use crate::matrix::{KINDS, POOL};
 use crate::nat::{Hairpin, Mapping};
+use crate::predicate::draw_nat;
 use crate::{GatewayConfig, HostId, NatConfig, NatId, Place};
 
 use super::Scenario;
@@ -33,6 +35,8 @@ pub(super) struct Home {
     pub(super) outermost: Option<NatId>,
     /// Whether all NATs in front of it map endpoint-independently, so that everybody can meet it.
     pub(super) is_plain: bool,
+    /// Whether a NAT in front of it may do anything, so that nothing is promised.
+    pub(super) is_wild: bool,
     /// The number of the NAT's kind, if it is the only one, as RFC 6081 has it.
     pub(super) kind: Option<usize>,
 }
@@ -114,15 +118,20 @@ impl Scenario {
     /// Where a client is to be: on the Internet, behind a NAT that is there already, or behind one
     /// of its own, or two.
     fn home(&mut self, choice: ClientChoice) -> Home {
-        let public =
-            Home { place: Place::Internet, outermost: None, is_plain: true, kind: Some(0) };
+        let public = Home {
+            place: Place::Internet,
+            outermost: None,
+            is_plain: true,
+            is_wild: false,
+            kind: Some(0),
+        };
         let shared = self.members.iter().rev().find(|it| it.home.outermost.is_some());
         match (choice.place % 20, shared.map(|it| it.home)) {
             (0..2, _) => public,
-            (2..5, Some(Home { outermost: Some(nat), .. })) => {
-                let is_plain = is_independent(self.world.nat(nat).config());
+            (2..5, Some(Home { outermost: Some(nat), is_wild, .. })) => {
+                let is_plain = is_independent(self.world.nat(nat).config()) && !is_wild;
                 self.share(nat);
-                Home { place: nat.into(), outermost: Some(nat), is_plain, kind: None }
+                Home { place: nat.into(), outermost: Some(nat), is_plain, is_wild, kind: None }
             }
             _ if self.nats.len() + 2 > NATS_MAX => public,
             (5..8, _) => {
@@ -131,7 +140,13 @@ impl Scenario {
                 let inner = self.add_nat(outer.into(), inner);
                 let configs = [outer, inner].map(|nat| *self.world.nat(nat).config());
                 let is_plain = configs.iter().all(is_independent);
-                Home { place: inner.into(), outermost: Some(outer), is_plain, kind: None }
+                let (place, outermost) = (inner.into(), Some(outer));
+                Home { place, outermost, is_plain, is_wild: false, kind: None }
+            }
+            (8..11, _) => {
+                let nat = self.add_wild_nat(choice);
+                let (place, outermost) = (nat.into(), Some(nat));
+                Home { place, outermost, is_plain: false, is_wild: true, kind: None }
             }
             _ => {
                 let nat = self.add_nat(Place::Internet, choice);
@@ -139,7 +154,7 @@ impl Scenario {
                 let index = usize::from(choice.kind) % KINDS.len();
                 let is_plain = is_independent(config);
                 let kind = Some(index).filter(|_| !is_odd(choice));
-                Home { place: nat.into(), outermost: Some(nat), is_plain, kind }
+                Home { place: nat.into(), outermost: Some(nat), is_plain, is_wild: false, kind }
             }
         }
     }
@@ -166,6 +181,17 @@ impl Scenario {
         };
         let pool = if KINDS[index] == "addr" { POOL } else { 1 };
         let nat = self.world.add_nat_at(place, config, pool);
+        self.nats.push(nat);
+        nat
+    }
+
+    /// A NAT of any parameters.
+    fn add_wild_nat(&mut self, choice: ClientChoice) -> NatId {
+        let ClientChoice { kind, lifetime, traits, techniques, .. } = choice;
+        let number = u64::from(u32::from_be_bytes([kind, lifetime, traits, techniques]));
+        let mut random = Random::new(super::seeded(*b"scenario: NATs of any parameters", number));
+        let config = NatConfig { cross_traffic: 0, ..draw_nat(&mut random) };
+        let nat = self.world.add_nat_at(Place::Internet, config, 1 + traits % 3);
         self.nats.push(nat);
         nat
     }

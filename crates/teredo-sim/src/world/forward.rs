@@ -345,7 +345,8 @@ impl World {
         };
         let Host { services, stack, .. } = &mut self.hosts[id.0];
         let policy = asked::policy(&services[index].plan);
-        if !policy.is_none_or(|policy| stack.asked.permits(self.now, policy, &stack.native, packet)) {
+        if !policy.is_none_or(|policy| stack.asked.permits(self.now, policy, &stack.native, packet))
+        {
             self.violation = Some(Violation::Unsolicited(id));
         }
         let host = &self.hosts[id.0];

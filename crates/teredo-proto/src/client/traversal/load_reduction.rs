@@ -43,7 +43,7 @@ impl Client {
         let solicitation = Some(NeighborDiscovery::Solicitation);
         self.send_direct(now, id, (path.to, path.via), solicitation);
         if is_last {
-            self.search_anew(id);
+            self.search_anew(now, id);
             self.approach(now, id);
         }
     }

@@ -10,6 +10,7 @@
 //!
 //! What was learnt stays with the peer's entry, so that the next attempt begins with it.
 
+mod deferred_open;
 mod hairpin;
 mod load_reduction;
 mod mapped;
@@ -45,10 +46,10 @@ pub(super) struct Approach {
     nonce_received: Option<[u8; 4]>,
     /// When our last indirect bubble went out.
     called_at: Option<Instant>,
-    /// Whether the peer has sent one.
+    /// Whether the peer has sent one, in this search or before.
     is_called: bool,
-    /// When.
-    told_at: Instant,
+    /// When its last one came, if any.
+    heard_call_at: Instant,
     /// Where our last direct bubble with the peer's nonce went.
     introduced: Option<(SocketAddrV4, Local)>,
     /// A bubble came from another endpoint than the embedded one: Symmetric Peer.
@@ -64,6 +65,18 @@ pub(super) struct Approach {
 }
 
 impl Approach {
+    /// The next exchange begins: what the peer told long ago does not hold any more. Else the first
+    /// bubbles would go there, and while they do, what it announces now would not count (RFC 6081
+    /// section 5.4.4.4); and what one forged bubble said would stay where the peer announces none.
+    pub(super) fn begin(&mut self, now: Instant) {
+        if !self.is_called || now.since(self.heard_call_at) >= PEER_VALID {
+            (self.is_called, self.peer_random_port) = (false, None);
+            if self.random_port == RandomPort::Unusable {
+                self.random_port = RandomPort::None;
+            }
+        }
+    }
+
     /// Bytes that it allocates at most: the alternates.
     pub(super) const KEPT_BYTES: usize = Alternates::MAX * size_of::<SocketAddrV4>();
 }
@@ -88,7 +101,6 @@ impl RandomPort {
 impl Client {
     /// One attempt to meet a peer, for which its budget was charged.
     pub(super) fn approach(&mut self, now: Instant, id: PeerId) {
-        self.forget_stale(now, id);
         self.send_openers(now, id);
         self.call(now, id);
     }
@@ -123,23 +135,21 @@ impl Client {
         if self.peers[id].route(now).is_none() {
             self.distrust(id);
         }
-        self.forget_stale(now, id);
-        self.peers[id].approach.is_called = true;
-        self.peers[id].approach.told_at = now;
+        if !self.peers[id].is_heard_within(now, PEER_VALID) {
+            self.peers[id].approach.begin(now);
+        }
+        let approach = &mut self.peers[id].approach;
+        (approach.is_called, approach.heard_call_at) = (true, now);
         self.learn_nonce(id, accepted.trailers.nonce);
         self.learn_random_port(now, id, accepted.trailers.random_port);
         self.learn_alternates(id, accepted);
     }
 
-    /// A search begins from nothing: nothing is proven, and a random port may be of use although one
-    /// was of none the last time.
-    pub(in crate::client) fn search_anew(&mut self, id: PeerId) {
+    /// A search begins from nothing: no way is proven, and what was told long ago is no use.
+    pub(in crate::client) fn search_anew(&mut self, now: Instant, id: PeerId) {
         self.peers[id].search = Search::Bubbles;
         self.distrust(id);
-        let random_port = &mut self.peers[id].approach.random_port;
-        if *random_port == RandomPort::Unusable {
-            *random_port = RandomPort::None;
-        }
+        self.peers[id].approach.begin(now);
     }
 
     /// Forgets a way that leads nowhere any more, with the random port that it went through: that
@@ -150,20 +160,6 @@ impl Client {
             self.release_random_port(id);
         }
         self.peers[id].trust = Trust::Unproven;
-    }
-
-    /// Forgets which port the peer announced when it last called, if that was long ago and nothing
-    /// has come from it since. Else the first bubbles would go there, and while they do, what it
-    /// announces now would not count (RFC 6081 section 5.4.4.4); and what one forged bubble said
-    /// would stay for good where the peer itself announces none.
-    fn forget_stale(&mut self, now: Instant, id: PeerId) {
-        let is_silent = !self.peers[id].is_heard_within(now, PEER_VALID);
-        let approach = &mut self.peers[id].approach;
-        let is_old = now.since(approach.told_at) >= PEER_VALID;
-        if is_silent && is_old {
-            approach.peer_random_port = None;
-            approach.is_called = false;
-        }
     }
 
     /// Whether a packet from another endpoint than the proven one may change the way to its peer:
@@ -208,9 +204,17 @@ impl Client {
     /// Direct bubbles to wherever the peer may be: they open our NAT, and may get through.
     fn send_openers(&mut self, now: Instant, id: PeerId) {
         let Some(peer) = self.teredo_peer(id) else { return };
+        if self.has_closed_port(id) {
+            return self.open_closed_port(now, id, &peer);
+        }
         self.send_direct(now, id, (peer.mapped, Local::Primary), None);
         self.send_random_openers(now, id, &peer);
-        self.send_alternate_openers(now, id);
+        // One to the peer's random port, or out of our own, be it to test it.
+        let approach = &self.peers[id].approach;
+        let has_port = approach.peer_random_port.is_some()
+            || approach.random_port.is_held()
+            || self.needs_random_port(id);
+        self.send_alternate_openers(now, id, if has_port { 2 } else { 1 });
     }
 
     /// Sends an indirect bubble, now or when a random port is ready for it.
