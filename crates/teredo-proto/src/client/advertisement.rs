@@ -1,6 +1,8 @@
 //! What makes a Router Advertisement valid (RFC 4380 section 5.2.1, RFC 4861 section 6.1.2).
 
-use teredo_wire::address::{CLIENT_LINK_LOCAL, client_prefix, is_link_local};
+use core::net::Ipv6Addr;
+
+use teredo_wire::address::{client_prefix, is_link_local};
 use teredo_wire::icmpv6::{
     self, ADVERTISEMENT_LEN, Icmpv6, ND_HOP_LIMIT, NdOption, PrefixInformation,
 };
@@ -21,21 +23,21 @@ pub(super) struct Answer {
 }
 
 /// Reads a valid answer to a solicitation that carried `nonce`. That it came from the address
-/// that was asked is the caller's to check.
+/// that was asked is the caller's to check; it tells the address that the solicitation came from.
 ///
 /// # Errors
 /// Why the answer is not valid; the wait for a valid one goes on.
 pub(super) fn read(
     datagram: &Datagram<'_>,
     nonce: [u8; 8],
-    config: &Config,
+    (config, link_local): (&Config, Ipv6Addr),
 ) -> Result<Answer, DropReason> {
     let is_renewal_due = check_authentication(datagram, nonce, config.secret.as_ref())?;
     let mapped = datagram
         .origin
         .filter(|origin| origin.port() != 0 && config.filter.is_global(*origin.ip()))
         .ok_or(DropReason::UnusableOrigin)?;
-    let mtu = check_packet(datagram, config)?;
+    let mtu = check_packet(datagram, config, link_local)?;
     Ok(Answer { mapping: Mapping { mapped, mtu }, is_renewal_due })
 }
 
@@ -65,12 +67,16 @@ fn check_authentication(
 }
 
 /// Checks the packet and returns the MTU of the link.
-fn check_packet(datagram: &Datagram<'_>, config: &Config) -> Result<u16, DropReason> {
+fn check_packet(
+    datagram: &Datagram<'_>,
+    config: &Config,
+    link_local: Ipv6Addr,
+) -> Result<u16, DropReason> {
     let packet = &datagram.ipv6;
     let message = Icmpv6::parse(packet).map_err(|_| DropReason::InvalidIcmpv6)?;
     let is_answer = packet.hop_limit() == ND_HOP_LIMIT
         && is_link_local(packet.source())
-        && packet.destination() == CLIENT_LINK_LOCAL
+        && packet.destination() == link_local
         && message.kind == icmpv6::ROUTER_ADVERTISEMENT
         && message.code == 0
         && message.bytes.len() >= ADVERTISEMENT_LEN;

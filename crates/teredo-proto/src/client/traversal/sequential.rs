@@ -4,6 +4,7 @@
 use core::net::{Ipv4Addr, SocketAddrV4};
 use core::time::Duration;
 
+use teredo_wire::address::CLIENT_LINK_LOCAL;
 use teredo_wire::{Datagram, TEREDO_PORT};
 
 use crate::client::outbox::Item;
@@ -96,7 +97,11 @@ impl Client {
         let port = self.ports.find(number);
         let found = port.and_then(|port| Some((port.test.as_mut()?, port.peer)));
         let ((test, peer), which) = found.zip(which).ok_or(DropReason::UnsolicitedAdvertisement)?;
-        let answer = advertisement::read(datagram, test.nonces[which], &self.config)?;
+        let answer = advertisement::read(
+            datagram,
+            test.nonces[which],
+            (&self.config, CLIENT_LINK_LOCAL),
+        )?;
         test.seen[which].get_or_insert(answer.mapping.mapped);
         let prediction = test.prediction(*own.ip());
         let Some(id) = self.peers.find(peer) else { return Ok(()) };
