@@ -54,7 +54,7 @@ use crate::role::{
 use crate::time::Instant;
 
 pub use crate::client::helper::{HelperConfig, HelperState, HelperUse};
-pub use crate::client::traversal::Traversal;
+pub use crate::client::traversal::{Traversal, UnknownTechnique};
 
 /// What a client is told.
 #[derive(Clone, Debug)]
