@@ -4,10 +4,11 @@
 
 use core::time::Duration;
 
-use teredo_proto::client::Traversal;
+use teredo_proto::client::{HelperConfig, HelperUse, Traversal};
+use teredo_proto::keys::{Algorithm, Identifier, Secret, SharedKey};
 use teredo_proto::random::Random;
 use teredo_proto::role::NatKind;
-use teredo_proto::server::EndpointCheck;
+use teredo_proto::server::{Clients, EndpointCheck, KnownClient};
 
 use crate::host::HostId;
 use crate::link::Link;
@@ -162,9 +163,11 @@ pub fn pair(world: &mut World, seed: u64, kinds: [usize; 2], options: &Options) 
         let config: NatConfig = KINDS[kind].parse().unwrap_or(NatConfig::cone());
         let pool = if KINDS[kind] == "addr" { POOL } else { 1 };
         let nat = world.add_nat_at(Place::Internet, config, pool);
+        let helper = traversal.helper.then(|| helper(world));
         let client = world.add_client_with(nat, |config| {
             (config.server, config.secondary) = (primary, secondary);
             config.traversal = traversal;
+            config.helper = helper.flatten();
         });
         let delay = DELAY_MIN + random.up_to(DELAY_SPREAD);
         world.set_link(client, Link { delay, ..options.faults });
@@ -172,6 +175,16 @@ pub fn pair(world: &mut World, seed: u64, kinds: [usize; 2], options: &Options) 
     };
     let [first, second] = options.traversals;
     [add((kinds[0], first)), add((kinds[1], second))]
+}
+
+/// A helper for one client, and what that one has to know of it.
+fn helper(world: &mut World) -> Option<HelperConfig> {
+    let key = SharedKey::new(Algorithm::default(), b"a key of the matrix")?;
+    let secret = Secret { identifier: Identifier::new(b"client")?, key };
+    let known = KnownClient { secret: secret.clone(), is_renewal_due: false };
+    let host = world.add_helper(Clients::new(vec![known]).ok()?, |_| {});
+    let endpoint = world.endpoint_of(host)?;
+    Some(HelperConfig { endpoint, secret, used_for: HelperUse::Peers })
 }
 
 fn ping_until_answered(

@@ -52,10 +52,7 @@ fn frames_byte_by_byte() {
              20010000cb00710a0000000000000001 6c6170746f70 {tail}"
         ))
     );
-    assert_eq!(
-        challenge,
-        hex("81 00 00 00 6e6f6e6365363738 636f6f6b696520636f6f6b6965203136")
-    );
+    assert_eq!(challenge, hex("81 00 00 00 6e6f6e6365363738 636f6f6b696520636f6f6b6965203136"));
     assert_eq!(
         answer,
         hex(&format!(

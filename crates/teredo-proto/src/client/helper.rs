@@ -440,11 +440,7 @@ impl Client {
 
     /// Takes a datagram that the helper has passed on: it came from where the helper says, and to
     /// the client that it is all the same with.
-    fn take_forwarded(
-        &mut self,
-        now: Instant,
-        frame: &Forward<'_>,
-    ) -> Result<Inbound, DropReason> {
+    fn take_forwarded(&mut self, now: Instant, frame: &Forward<'_>) -> Result<Inbound, DropReason> {
         let helper = self.helper.as_mut().ok_or(DropReason::UnsolicitedFrame)?;
         let is_ours = helper.grant.is_some_and(|grant| {
             u32::from_ne_bytes(grant.token) ^ u32::from_ne_bytes(frame.token) == 0

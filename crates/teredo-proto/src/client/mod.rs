@@ -195,7 +195,12 @@ enum Phase {
 impl Client {
     /// A client at rest. All that it draws at random comes out of `seed`.
     pub fn new(mut config: Config, seed: Seed) -> Self {
+        let is_helped = config.traversal.helper;
         config.traversal = config.traversal.with_dependencies();
+        config.helper = config.helper.filter(|helper| match helper.used_for {
+            HelperUse::Peers => config.traversal.helper,
+            HelperUse::All => is_helped,
+        });
         config.behind_helper();
         let mut random = Random::new(seed);
         Self {

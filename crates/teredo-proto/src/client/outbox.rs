@@ -218,11 +218,7 @@ impl Item {
         })
     }
 
-    fn write_payload(
-        &self,
-        keys: Keys<'_>,
-        writer: &mut Writer<'_>,
-    ) -> Result<(), NoSpace> {
+    fn write_payload(&self, keys: Keys<'_>, writer: &mut Writer<'_>) -> Result<(), NoSpace> {
         match self {
             Self::Registration { .. } => Ok(()),
             Self::Solicitation { nonce, .. } => write_solicitation(*nonce, keys, writer),

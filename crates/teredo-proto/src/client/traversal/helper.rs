@@ -45,7 +45,11 @@ impl Client {
 
     /// Notes a bubble with our nonce that came another way than the one in use. With a helper at
     /// either end each side may have found its own, and both serve.
-    pub(in crate::client) fn note_other_way(&mut self, id: PeerId, accepted: &Accepted<'_>) -> bool {
+    pub(in crate::client) fn note_other_way(
+        &mut self,
+        id: PeerId,
+        accepted: &Accepted<'_>,
+    ) -> bool {
         let Some(path) = self.peers[id].proven_path() else { return false };
         let is_other = self.is_detour(id, path.heard_at, path.via)
             || self.is_detour(id, accepted.from, accepted.on);

@@ -97,11 +97,8 @@ impl Client {
         let port = self.ports.find(number);
         let found = port.and_then(|port| Some((port.test.as_mut()?, port.peer)));
         let ((test, peer), which) = found.zip(which).ok_or(DropReason::UnsolicitedAdvertisement)?;
-        let answer = advertisement::read(
-            datagram,
-            test.nonces[which],
-            (&self.config, CLIENT_LINK_LOCAL),
-        )?;
+        let answer =
+            advertisement::read(datagram, test.nonces[which], (&self.config, CLIENT_LINK_LOCAL))?;
         test.seen[which].get_or_insert(answer.mapping.mapped);
         let prediction = test.prediction(*own.ip());
         let Some(id) = self.peers.find(peer) else { return Ok(()) };
