@@ -20,7 +20,7 @@ pub struct HostId(pub(crate) usize);
 /// What a service is made from, at first and again at each restart.
 #[derive(Clone, Debug)]
 pub(crate) enum Plan {
-    Client(client::Config),
+    Client(Box<client::Config>),
     Server(server::Config),
     Relay(relay::Config),
     Helper(helper::Config),
@@ -31,7 +31,7 @@ impl Plan {
     fn build(&self, now: Instant, seed: Seed) -> AnyRole {
         match self {
             Self::Client(config) => {
-                let mut client = Client::new(config.clone(), seed);
+                let mut client = Client::new((**config).clone(), seed);
                 client.start(now);
                 AnyRole::Client(Box::new(client))
             }

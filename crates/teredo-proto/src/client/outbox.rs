@@ -147,8 +147,8 @@ impl Outbox {
             let item = self.items.pop_front()?;
             self.taken += 1;
             budget.release(item.kept_bytes());
-            // Everything fits into a buffer as the contract has it; a smaller one loses the item, as
-            // does a helper that does not know us yet.
+            // Everything fits into a buffer as the contract has it; a smaller one loses the item,
+            // as does a helper that does not know us yet.
             if let Ok(transmit) = item.write(keys, buffer) {
                 return Some(transmit);
             }

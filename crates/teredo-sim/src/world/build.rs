@@ -112,7 +112,7 @@ impl World {
         if config.local_discovery {
             sockets.push((Local::Discovery, DISCOVERY_ENDPOINT));
         }
-        self.serve(host, Plan::Client(config), sockets);
+        self.serve(host, Plan::Client(Box::new(config)), sockets);
         self.give_explicit(host);
         host
     }
