@@ -2,6 +2,7 @@
 
 use core::net::{Ipv6Addr, SocketAddrV4};
 use core::ops::Range;
+use core::time::Duration;
 
 use crate::reason::{Counters, DropReason};
 use crate::time::Instant;
@@ -56,6 +57,9 @@ pub const RANDOM_PORTS_MAX: usize = 64;
 
 /// Bytes before a packet that is sent through a helper.
 pub const WRAP_LEN: usize = teredo_wire::helper::FORWARD_HEADER_LEN;
+/// The most sockets that a client asks for: its random ports, and the secondary one of RFC 4380
+/// section 5.2.7.
+pub const PORTS_MAX: usize = RANDOM_PORTS_MAX + 1;
 
 /// Where a datagram came from and on which socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +85,8 @@ pub enum Local {
     Helper,
     /// A random port of RFC 6081 section 3.3, one for each peer that needs it. Numbers are not used
     /// again until 65,535 others have been.
+    /// A random port of RFC 6081 section 3.3, one for each peer that needs it, or the secondary
+    /// port of RFC 4380 section 5.2.7. Numbers are not used again until 65,535 others have been.
     Random(u16),
 }
 
@@ -155,10 +161,13 @@ pub enum Event {
     /// The client learned what kind of NAT it is behind.
     NatKindChanged(NatKind),
     /// The role wants a socket more, on any free port; the answer goes to
-    /// [`Role::handle_bound`]. There are never more than [`RANDOM_PORTS_MAX`] of them.
+    /// [`Role::handle_bound`]. There are never more than [`PORTS_MAX`] of them.
     BindPort(Local),
     /// The role has no more use for that socket, or for the answer.
     ReleasePort(Local),
+    /// From the next refresh on this refresh interval is in force, as far as is known of the NAT
+    /// (RFC 4380 section 5.2.7).
+    RefreshIntervalChanged(Duration),
     /// The server asks for a new key for the client (`true`), or no more (`false`). The old one
     /// still serves.
     KeyRenewal(bool),
@@ -293,6 +302,8 @@ pub enum Reason {
     RandomPort,
     /// Registering with a helper, or the end of a registration.
     Helper,
+    /// A step in the determination of the refresh interval (RFC 4380 section 5.2.7).
+    Interval,
     /// The end of an overload.
     Overload,
 }

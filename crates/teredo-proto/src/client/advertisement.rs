@@ -2,7 +2,7 @@
 
 use core::net::Ipv6Addr;
 
-use teredo_wire::address::{client_prefix, is_link_local};
+use teredo_wire::address::{CLIENT_LINK_LOCAL, client_prefix, is_link_local};
 use teredo_wire::icmpv6::{
     self, ADVERTISEMENT_LEN, Icmpv6, ND_HOP_LIMIT, NdOption, PrefixInformation,
 };
@@ -23,14 +23,27 @@ pub(super) struct Answer {
 }
 
 /// Reads a valid answer to a solicitation that carried `nonce`. That it came from the address
-/// that was asked is the caller's to check; it tells the address that the solicitation came from.
+/// that was asked is the caller's to check.
 ///
 /// # Errors
 /// Why the answer is not valid; the wait for a valid one goes on.
 pub(super) fn read(
     datagram: &Datagram<'_>,
     nonce: [u8; 8],
-    (config, link_local): (&Config, Ipv6Addr),
+    config: &Config,
+) -> Result<Answer, DropReason> {
+    read_at(CLIENT_LINK_LOCAL, datagram, nonce, config)
+}
+
+/// The same for a solicitation that came from `link_local`.
+///
+/// # Errors
+/// Why the answer is not valid; the wait for a valid one goes on.
+pub(super) fn read_at(
+    link_local: Ipv6Addr,
+    datagram: &Datagram<'_>,
+    nonce: [u8; 8],
+    config: &Config,
 ) -> Result<Answer, DropReason> {
     let is_renewal_due = check_authentication(datagram, nonce, config.secret.as_ref())?;
     let mapped = datagram

@@ -40,6 +40,12 @@ pub(super) enum Item {
         nonce: [u8; 8],
         address: Ipv6Addr,
     },
+    /// A solicitation to a server that is not ours, sent for the mapping that it makes. It is not
+    /// signed: our key is no business of that server.
+    ThrowAway {
+        server: Ipv4Addr,
+        nonce: [u8; 8],
+    },
     Bubble {
         to: SocketAddrV4,
         via: Local,
@@ -160,7 +166,9 @@ impl Item {
     /// Where it goes, unless that is the stack.
     pub(super) fn destination(&self) -> Option<SocketAddrV4> {
         match self {
-            Self::Solicitation { server, .. } => Some(SocketAddrV4::new(*server, TEREDO_PORT)),
+            Self::Solicitation { server, .. } | Self::ThrowAway { server, .. } => {
+                Some(SocketAddrV4::new(*server, TEREDO_PORT))
+            }
             Self::Bubble { to, .. } | Self::EchoRequest { to, .. } | Self::Packet { to, .. } => {
                 Some(*to)
             }
@@ -175,7 +183,8 @@ impl Item {
             Self::Solicitation { via, .. }
             | Self::Bubble { via, .. }
             | Self::Packet { via, .. } => *via,
-            Self::Discovery { .. }
+            Self::ThrowAway { .. }
+            | Self::Discovery { .. }
             | Self::Registration { .. }
             | Self::EchoRequest { .. }
             | Self::Delivery { .. }
@@ -188,6 +197,7 @@ impl Item {
             Self::Packet { packet, .. } | Self::Delivery { packet } => packet.len(),
             Self::Solicitation { .. }
             | Self::Registration { .. }
+            | Self::ThrowAway { .. }
             | Self::Bubble { .. }
             | Self::Discovery { .. }
             | Self::EchoRequest { .. }
@@ -222,6 +232,9 @@ impl Item {
         match self {
             Self::Registration { .. } => Ok(()),
             Self::Solicitation { nonce, .. } => write_solicitation(*nonce, keys, writer),
+            Self::ThrowAway { nonce, .. } => {
+                write_solicitation(*nonce, Keys { server: None, ..keys }, writer)
+            }
             Self::Bubble { source, destination, trailers, .. } => {
                 Header::bubble(*source, *destination).write(writer)?;
                 trailers.write(writer)

@@ -100,7 +100,7 @@ impl Client {
         let exchange = exchange
             .filter(|exchange| from == SocketAddrV4::new(exchange.server, TEREDO_PORT))
             .ok_or(DropReason::UnsolicitedAdvertisement)?;
-        match advertisement::read(datagram, exchange.nonce, (&self.config, link_local)) {
+        match advertisement::read_at(link_local, datagram, exchange.nonce, &self.config) {
             Ok(Answer { mapping, is_renewal_due }) => {
                 self.set_renewal(is_renewal_due);
                 self.answered(now, from, mapping);
@@ -257,6 +257,15 @@ impl Client {
             Phase::Primary(_) | Phase::Secondary { .. } => self.resting,
             Phase::Offline { .. } | Phase::Qualified(_) => None,
         };
+        match self.phase {
+            Phase::Qualified(_) => self.determine_interval(),
+            Phase::Offline { .. }
+            | Phase::Primary(_)
+            | Phase::Secondary { .. }
+            | Phase::Dormant => {
+                self.forget_interval();
+            }
+        }
         self.link_changed(old_link);
         if was_resting && old_link == self.link() && self.resting.is_none() {
             self.events.push(Event::AddressChanged(None));

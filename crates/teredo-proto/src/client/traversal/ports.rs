@@ -24,8 +24,12 @@ pub(super) struct PortUse {
     pub(super) peer: Ipv6Addr,
     /// Whether its socket is there.
     pub(super) is_bound: bool,
+    /// Tests of other ports for the same peer before.
+    pub(super) tries: u8,
     /// The external port that the NAT is expected to give it.
     pub(super) prediction: Option<u16>,
+    /// Whether it is predicted and its first packet has yet to go out (`deferred_open`).
+    pub(super) is_closed: bool,
     /// What is being done to find that out.
     pub(super) test: Option<EchoTest>,
 }
@@ -39,11 +43,24 @@ impl RandomPorts {
         if self.refresh_at <= now {
             self.refresh_at = now + REFRESH_TIMER;
         }
-        let number = self.last_number.wrapping_add(1);
-        self.last_number = number;
-        let new = PortUse { number, peer, is_bound: false, prediction: None, test: None };
+        let number = self.draw_number();
+        let new = PortUse {
+            number,
+            peer,
+            is_bound: false,
+            tries: 0,
+            prediction: None,
+            is_closed: false,
+            test: None,
+        };
         self.uses.push(new);
         Some(number)
+    }
+
+    /// A number for a socket more.
+    pub(in crate::client) fn draw_number(&mut self) -> u16 {
+        self.last_number = self.last_number.wrapping_add(1);
+        self.last_number
     }
 
     /// Removes a port; says which one it was.
