@@ -54,6 +54,12 @@ impl Path {
     pub(super) fn to(endpoint: SocketAddrV4) -> Self {
         Self { heard_at: endpoint, to: endpoint, via: Local::Primary }
     }
+
+    /// Whether packets from that endpoint on that socket come this way. What the helper passes on
+    /// may have come from where the peer is heard without it, too.
+    pub(super) fn is_of(&self, from: SocketAddrV4, on: Local) -> bool {
+        self.heard_at == from && (self.via == Local::Helper) == (on == Local::Helper)
+    }
 }
 
 /// What is being done to find out.

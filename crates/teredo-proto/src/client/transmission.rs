@@ -15,7 +15,7 @@ use crate::client::reception::KEEP_ALIVE;
 use crate::inspect::allows_error;
 use crate::peers::{Class, PeerId};
 use crate::reason::DropReason;
-use crate::role::{Local, Outbound};
+use crate::role::{Local, Outbound, TRANSMIT_LEN_MAX, WRAP_LEN};
 use crate::scope;
 use crate::time::Instant;
 
@@ -82,6 +82,13 @@ impl Client {
         if !peer.is_heard_within(now, KEEP_ALIVE) {
             self.renew_proof(now, id);
         }
+        if self.helper.as_ref().is_some_and(|helper| helper.wraps(via))
+            && packet.bytes().len() + WRAP_LEN > TRANSMIT_LEN_MAX
+        {
+            let mtu = (TRANSMIT_LEN_MAX - WRAP_LEN) as u32;
+            self.complain(now, packet, ErrorMessage::TooBig(mtu));
+            return Err(DropReason::TooBig);
+        }
         if self.outbox.is_past(self.peers[id].flushed) {
             return Ok(Outbound::Send { to, via });
         }
@@ -134,7 +141,7 @@ impl Client {
     /// Whether an endpoint that somebody else names may be sent to: global, and not our own.
     pub(super) fn is_reachable(&self, endpoint: SocketAddrV4) -> bool {
         endpoint.port() != 0
-            && self.mapped() != Some(endpoint)
+            && (self.mapped() != Some(endpoint) || self.is_helped_throughout())
             && self.config.filter.permits(*endpoint.ip())
     }
 
