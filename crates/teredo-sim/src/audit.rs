@@ -6,12 +6,12 @@
 //! or a bubble with the nonce of our last indirect bubble came from there; a neighbour by answering
 //! from where it announced itself; whoever carries a native host's packets by returning what only
 //! an echo request through our own server contained; a client to a relay also by answering to the
-//! address that only the relay's bubble to it came from. Data to a peer that proved another endpoint may
-//! also go to the embedded one (RFC 6081 section 5.3.4.3). Servers send no data at all.
+//! address that only the relay's bubble to it came from. Data to a peer that proved another
+//! endpoint may also go to the embedded one (RFC 6081 section 5.3.4.3). Servers send no data.
 //!
-//! **Budget.** Four attempts in 300 s without a direct answer, of six datagrams at most, and so many
-//! for each indirect bubble that came in (RFC 4380 section 5.2.6, E-13); a limit on answers to all
-//! peers together. A server sends no more datagrams than it gets.
+//! **Budget.** Four attempts in 300 s without a direct answer, of six datagrams at most, and so
+//! many for each indirect bubble that came in (RFC 4380 section 5.2.6, E-13); a limit on answers to
+//! all peers together. A server sends no more datagrams than it gets.
 
 use core::net::{Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use teredo_proto::Instant;
 use teredo_proto::client::DISCOVERY_ENDPOINT;
 use teredo_proto::role::State;
+use teredo_wire::helper::{Frame, HELPER_PORT};
 use teredo_wire::icmpv6::Icmpv6;
 use teredo_wire::ipv6::{Ipv6, next_header};
 use teredo_wire::{Datagram, TEREDO_PORT, TeredoAddress};
@@ -37,7 +38,7 @@ pub enum Offence {
     Bubbles(Ipv6Addr, usize, usize),
     /// Bubbles for more addresses at once than there may be.
     Answers,
-    /// A server sent data, or more than it got.
+    /// A server sent data, or a server or helper more than it got.
     Server,
     /// A client went from one state to another that cannot follow.
     State(State, State),
@@ -85,6 +86,7 @@ impl Audit {
         payload: &[u8],
     ) {
         self.received_count += 1;
+        let (from, payload) = unwrap(from, payload);
         let Ok(datagram) = Datagram::parse(payload) else { return };
         let (source, is_bubble) = (datagram.ipv6.source(), datagram.ipv6.is_bubble());
         let books = self.peers.entry(source).or_default();
@@ -125,6 +127,11 @@ impl Audit {
         payload: &[u8],
     ) -> Result<(), Offence> {
         self.sent_count += 1;
+        if matches!(plan, Plan::Helper(_)) {
+            let is_balanced = self.sent_count <= self.received_count;
+            return if is_balanced { Ok(()) } else { Err(Offence::Server) };
+        }
+        let (to, payload) = unwrap(to, payload);
         let Ok(datagram) = Datagram::parse(payload) else { return Ok(()) };
         let (ipv6, destination) = (&datagram.ipv6, datagram.ipv6.destination());
         if matches!(plan, Plan::Server(_)) {
@@ -212,11 +219,21 @@ impl Books {
     }
 }
 
+/// What passes through a helper goes to, or comes from, whom the helper is told or tells.
+fn unwrap(endpoint: SocketAddrV4, payload: &[u8]) -> (SocketAddrV4, &[u8]) {
+    match Frame::parse(payload) {
+        Ok(Frame::Forward(frame)) if endpoint.port() == HELPER_PORT => {
+            (frame.endpoint, frame.datagram)
+        }
+        _ => (endpoint, payload),
+    }
+}
+
 /// The endpoint that indirect bubbles come from, and echo requests go to.
 fn own_server(plan: &Plan) -> Option<SocketAddrV4> {
     match plan {
         Plan::Client(config) => Some(SocketAddrV4::new(config.server, TEREDO_PORT)),
-        Plan::Server(_) | Plan::Relay(_) => None,
+        Plan::Server(_) | Plan::Relay(_) | Plan::Helper(_) => None,
     }
 }
 

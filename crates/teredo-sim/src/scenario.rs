@@ -193,10 +193,10 @@ impl Scenario {
 }
 
 fn describe(stopped: &Stopped) -> String {
-    match stopped {
-        Stopped::Violation(Violation::Offended(host, offence)) => format!("{host:?}: {offence:?}"),
-        stopped => stopped.to_string(),
+    if let Stopped::Violation(Violation::Offended(host, offence)) = stopped {
+        return format!("{host:?}: {offence:?}");
     }
+    stopped.to_string()
 }
 
 /// A seed of a purpose and a number.

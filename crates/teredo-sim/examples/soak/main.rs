@@ -1,5 +1,5 @@
-//! Random worlds, many of them: `soak [--runs N] [--seed S] [--verbose] [--pcap DIR]`, or one that a
-//! file of bytes is: `soak --input FILE`.
+//! Random worlds, many of them: `soak [--runs N] [--seed S] [--verbose] [--pcap DIR]`, or one that
+//! a file of bytes is: `soak --input FILE`.
 //!
 //! Run *i* has the seed S + *i*. The first violation ends the soak with exit status 1 and tells how
 //! to see it again. `--verbose` prints what happened in each run, `--pcap` writes what was on its

@@ -121,7 +121,6 @@ fn link([delay, loss, duplicates, late]: [u8; 4]) -> Link {
         duplicate_permille: u16::from(duplicates),
         reorder_permille: u16::from(late),
         reorder_delay: Duration::from_millis(1 + 2 * u64::from(late)),
-        ..Link::perfect(delay)
     }
 }
 

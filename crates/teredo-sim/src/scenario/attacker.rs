@@ -68,7 +68,7 @@ impl Scenario {
         let mapped = self.target(to).map(|target| target.mapped);
         let server = pick(&self.servers, to)
             .map(|server| SocketAddrV4::new(self.world.server_addresses(server).0, TEREDO_PORT));
-        if let Some(to) = mapped.filter(|_| len % 3 != 0).or(server) {
+        if let Some(to) = mapped.filter(|_| !len.is_multiple_of(3)).or(server) {
             let bytes = (0..len).map(|number| number.wrapping_mul(fill) ^ fill >> 3).collect();
             self.inject(from, to, bytes);
         }
@@ -118,7 +118,7 @@ impl Scenario {
         };
         let origin = self.own_endpoint(from);
         let payload = written(|writer| {
-            if from % 4 != 0 {
+            if !from.is_multiple_of(4) {
                 Authentication::nonce_only(nonce).write(writer)?;
             }
             write_origin(writer, origin)?;

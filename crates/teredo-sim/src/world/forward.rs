@@ -6,6 +6,7 @@ use core::time::Duration;
 use teredo_proto::role::TRANSMIT_LEN_MAX;
 use teredo_proto::{Arrival as RoleArrival, Event, Inbound, Local, Outbound, Transmit};
 use teredo_wire::address::is_teredo;
+use teredo_wire::helper::Frame;
 use teredo_wire::{Datagram as Teredo, Ipv6, TeredoAddress};
 
 use crate::asked;
@@ -206,6 +207,9 @@ impl World {
         let service = &mut self.hosts[host.0].services[index];
         match service.take_packet(self.now, packet) {
             Outbound::Send { to, via } => self.send_via(host, index, (to, via), packet.to_vec()),
+            Outbound::Wrap { header, to, via } => {
+                self.send_via(host, index, (to, via), [&header[..], packet].concat());
+            }
             Outbound::Queued => {}
             Outbound::Dropped(reason) => self.note(host, Happened::Dropped(reason)),
         }
@@ -257,11 +261,16 @@ impl World {
         self.violation = Some(Violation::Torrent(host));
     }
 
-    /// Counts the bubbles that a role makes; servers only pass them on.
+    /// Counts the bubbles that a role makes; servers and helpers only pass them on.
     fn meter(&mut self, host: HostId, index: usize, payload: &[u8]) {
-        let is_server = matches!(self.hosts[host.0].services[index].plan, Plan::Server(_));
+        let plan = &self.hosts[host.0].services[index].plan;
+        let passes_on = matches!(plan, Plan::Server(_) | Plan::Helper(_));
+        let payload = match Frame::parse(payload) {
+            Ok(Frame::Forward(frame)) => frame.datagram,
+            Ok(_) | Err(_) => payload,
+        };
         let bubble = Teredo::parse(payload).ok().map(|datagram| datagram.ipv6);
-        if let Some(bubble) = bubble.filter(|ipv6| ipv6.is_bubble() && !is_server) {
+        if let Some(bubble) = bubble.filter(|ipv6| ipv6.is_bubble() && !passes_on) {
             self.bubbles.note(self.now, host, bubble.destination());
         }
     }
@@ -289,16 +298,14 @@ impl World {
         if !self.is_audited {
             return;
         }
-        let audited = match event {
-            Event::StateChanged(state) => {
-                self.hosts[host.0].services[index].audit.note_state(state)
-            }
-            Event::AddressChanged(Some((address, _))) => {
-                let mapped = TeredoAddress::parse(address).map(|address| *address.mapped.ip());
-                let is_true = mapped.is_some_and(|mapped| self.is_seen_as(host, mapped));
-                if is_true { Ok(()) } else { Err(Offence::Address(address)) }
-            }
-            _ => Ok(()),
+        let audited = if let Event::StateChanged(state) = event {
+            self.hosts[host.0].services[index].audit.note_state(state)
+        } else if let Event::AddressChanged(Some((address, _))) = event {
+            let mapped = TeredoAddress::parse(address).map(|address| *address.mapped.ip());
+            let is_true = mapped.is_some_and(|mapped| self.is_seen_as(host, mapped));
+            if is_true { Ok(()) } else { Err(Offence::Address(address)) }
+        } else {
+            Ok(())
         };
         if let Err(offence) = audited {
             self.violation = Some(Violation::Offended(host, offence));
