@@ -37,7 +37,7 @@ use crate::client::maintenance::Service;
 use crate::client::outbox::{Events, Outbox};
 use crate::client::peer::Peer;
 use crate::client::qualification::{Backoff, Mapping};
-use crate::client::traversal::RandomPorts;
+use crate::client::traversal::{AddressPool, RandomPorts};
 use crate::filter::Ipv4Filter;
 use crate::guard::Guard;
 use crate::keys::Secret;
@@ -144,6 +144,7 @@ pub struct Client {
     peers: PeerTable<Peer>,
     neighbours: Neighbours,
     ports: RandomPorts,
+    pool: AddressPool,
     guard: Guard,
     /// Packets of the stack that wait, and those that wait no more and are to be taken out.
     queued: QueueBudget,
@@ -194,6 +195,7 @@ impl Client {
             early: PacketQueue::default(),
             peers: PeerTable::new(config.peers_max, seed),
             ports: RandomPorts::default(),
+            pool: AddressPool::default(),
             neighbours: Neighbours::default(),
             guard: Guard::new(config.policy.clone(), seed),
             queued: QueueBudget::new(QUEUED_BYTES_MAX),
@@ -356,6 +358,7 @@ impl Role for Client {
         self.advance_discovery(now);
         self.advance_searches(now);
         self.advance_random_ports(now);
+        self.advance_address_pool(now);
     }
 
     fn handle_bound(&mut self, now: Instant, local: Local, port: Option<u16>) {
@@ -381,7 +384,8 @@ impl Role for Client {
         };
         let sleep = self.sleepy_at().map(|at| (at, Reason::Dormancy));
         let peers = self.peers.next_deadline().map(|deadline| (deadline, Reason::Peer));
-        let ports = self.ports.next_deadline().map(|deadline| (deadline, Reason::RandomPort));
+        let ports = self.ports.next_deadline().into_iter().chain(self.pool.next_deadline()).min();
+        let ports = ports.map(|deadline| (deadline, Reason::RandomPort));
         let discovery = self.discovery_due_at().map(|at| (at, Reason::Discovery));
         let deadlines = [phase, sleep, peers, ports, discovery];
         deadlines.into_iter().flatten().min_by_key(|&(deadline, _)| deadline)

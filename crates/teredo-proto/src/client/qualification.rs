@@ -9,6 +9,7 @@ use teredo_wire::{Datagram, Flags, TEREDO_PORT, TeredoAddress};
 use crate::client::advertisement::Answer;
 use crate::client::exchange::{Exchange, Progress};
 use crate::client::maintenance::Service;
+use crate::client::traversal::AddressPool;
 use crate::client::{Client, Phase, advertisement};
 use crate::random::Random;
 use crate::reason::DropReason;
@@ -28,6 +29,7 @@ impl Client {
     /// Qualifies as if for the first time.
     pub(super) fn qualify_afresh(&mut self, now: Instant) {
         self.backoff = Backoff::default();
+        self.pool = AddressPool::default();
         self.set_nat_kind(NatKind::Unknown);
         self.qualify(now);
     }
@@ -154,6 +156,7 @@ impl Client {
     fn secondary_answered(&mut self, now: Instant, found: Mapping, second: Mapping) {
         let kind = self.classify(found.mapped, second.mapped);
         self.set_nat_kind(kind);
+        self.note_mappings(now, [found.mapped, second.mapped]);
         if self.is_unusable(kind) {
             self.fail(now, OfflineReason::SymmetricNat);
         } else {
@@ -210,6 +213,8 @@ impl Client {
         let local = local.map(|address| SocketAddrV4::new(address, self.config.service_port));
         if first.ip() != second.ip() {
             NatKind::AddressSymmetric
+        } else if first.port() != second.port() && self.pool.is_plural() {
+            NatKind::AddressSymmetric // the same one by chance
         } else if first.port() != second.port() {
             NatKind::PortSymmetric
         } else if local == Some(first) {

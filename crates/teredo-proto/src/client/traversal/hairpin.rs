@@ -13,14 +13,17 @@ use crate::time::Instant;
 
 impl Client {
     /// The endpoints an indirect bubble names beside the embedded one: the local one, and the one
-    /// that a gateway keeps for us, if that is not the embedded one (section 5.6.4.1).
-    pub(super) fn own_alternates(&self) -> Vec<SocketAddrV4> {
+    /// that a gateway keeps for us, if that is not the embedded one (section 5.6.4.1). What room is
+    /// left is for the addresses of a pool.
+    pub(super) fn own_alternates(&mut self, id: PeerId) -> Vec<SocketAddrV4> {
         if !self.config.traversal.hairpin {
             return Vec::new();
         }
         let local = self.config.local_address;
         let local = local.map(|address| SocketAddrV4::new(address, self.config.service_port));
-        local.into_iter().chain(self.alternate_mapping()).collect()
+        let mut own: Vec<_> = local.into_iter().chain(self.alternate_mapping()).collect();
+        own.extend(self.pool_alternates(id, Alternates::MAX - own.len()));
+        own
     }
 
     /// Stores what other endpoints the peer names, in place of those it named before. They may be
@@ -33,6 +36,9 @@ impl Client {
         let usable = alternates.endpoints().take(Alternates::MAX);
         let usable: Box<[_]> =
             usable.filter(|&endpoint| self.may_try_alternate(endpoint)).collect();
+        if self.names_pool(id, &usable) {
+            self.peers[id].approach.called_at = None; // it is to try again, at once
+        }
         self.peers[id].approach.alternates = usable;
     }
 

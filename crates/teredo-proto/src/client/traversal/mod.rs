@@ -10,6 +10,7 @@
 //!
 //! What was learnt stays with the peer's entry, so that the next attempt begins with it.
 
+mod address_pool;
 mod deferred_open;
 mod hairpin;
 mod load_reduction;
@@ -26,6 +27,7 @@ use core::time::Duration;
 use teredo_wire::trailer::{Alternates, NeighborDiscovery};
 use teredo_wire::{TEREDO_PORT, TeredoAddress};
 
+pub(super) use self::address_pool::AddressPool;
 pub(super) use self::ports::RandomPorts;
 pub use self::switches::{Traversal, UnknownTechnique};
 use crate::client::Client;
@@ -62,6 +64,8 @@ pub(super) struct Approach {
     pub(super) data_sent_at: Option<Instant>,
     /// Bubbles that kept the random port in use since then: Connection Refresh Count.
     refresh_count: u8,
+    /// Which of the NAT's addresses the next indirect bubble begins with (`address_pool`).
+    pool_turn: u8,
 }
 
 impl Approach {
@@ -199,7 +203,7 @@ impl Client {
         let trailers = Trailers {
             nonce: self.next_nonce(id),
             random_port: self.ports.prediction(self.peers[id].approach.random_port),
-            alternates: self.own_alternates(),
+            alternates: self.own_alternates(id),
             discovery: None,
         };
         let server = SocketAddrV4::new(peer.server, TEREDO_PORT);

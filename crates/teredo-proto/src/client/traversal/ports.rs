@@ -21,6 +21,7 @@ pub(in crate::client) struct RandomPorts {
 #[derive(Debug)]
 pub(super) struct PortUse {
     pub(super) number: u16,
+    /// Whom it is for; unspecified for nobody, to learn by it (`address_pool`).
     pub(super) peer: Ipv6Addr,
     /// Whether its socket is there.
     pub(super) is_bound: bool,
@@ -62,6 +63,17 @@ impl RandomPorts {
     pub(super) fn remove(&mut self, peer: Ipv6Addr) -> Option<PortUse> {
         let position = self.uses.iter().position(|port| port.peer == peer)?;
         Some(self.uses.remove(position))
+    }
+
+    /// Whether there is one that is for no peer.
+    pub(super) fn has_unowned(&self) -> bool {
+        self.uses.iter().any(|port| port.peer.is_unspecified())
+    }
+
+    /// Removes the port with this number; `false` if there is none.
+    pub(super) fn remove_number(&mut self, number: u16) -> bool {
+        let position = self.uses.iter().position(|port| port.number == number);
+        position.map(|position| self.uses.remove(position)).is_some()
     }
 
     pub(super) fn find(&mut self, number: u16) -> Option<&mut PortUse> {
