@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddrV4;
 
-use teredo_proto::role::RANDOM_PORTS_MAX;
+use teredo_proto::role::PORTS_MAX;
 
 use crate::io::{DatagramSocket, Waiter};
 use crate::tally::Tally;
@@ -24,7 +24,7 @@ impl<S: DatagramSocket> RandomSockets<S> {
 
     /// Binds one more beside `service` and returns its port; `None` if there is none to be had.
     pub(crate) fn bind(&mut self, number: u16, service: &S) -> Option<u16> {
-        if self.sockets.len() >= RANDOM_PORTS_MAX {
+        if self.sockets.len() >= PORTS_MAX {
             return None;
         }
         let socket = service.bind_beside().ok()?;

@@ -2,6 +2,7 @@
 
 use core::net::{Ipv6Addr, SocketAddrV4};
 use core::ops::Range;
+use core::time::Duration;
 
 use crate::reason::{Counters, DropReason};
 use crate::time::Instant;
@@ -54,6 +55,10 @@ pub const TRANSMIT_LEN_MAX: usize = 1500;
 /// NAT of a home has a few thousand mappings for all its hosts.
 pub const RANDOM_PORTS_MAX: usize = 64;
 
+/// The most sockets that a client asks for: its random ports, and the secondary one of RFC 4380
+/// section 5.2.7.
+pub const PORTS_MAX: usize = RANDOM_PORTS_MAX + 1;
+
 /// Where a datagram came from and on which socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
@@ -73,8 +78,8 @@ pub enum Local {
     /// What was sent to the multicast group of local discovery (RFC 4380 section 5.2.8). Nothing
     /// leaves from here.
     Discovery,
-    /// A random port of RFC 6081 section 3.3, one for each peer that needs it. Numbers are not used
-    /// again until 65,535 others have been.
+    /// A random port of RFC 6081 section 3.3, one for each peer that needs it, or the secondary
+    /// port of RFC 4380 section 5.2.7. Numbers are not used again until 65,535 others have been.
     Random(u16),
 }
 
@@ -139,10 +144,13 @@ pub enum Event {
     /// The client learned what kind of NAT it is behind.
     NatKindChanged(NatKind),
     /// The role wants a socket more, on any free port; the answer goes to
-    /// [`Role::handle_bound`]. There are never more than [`RANDOM_PORTS_MAX`] of them.
+    /// [`Role::handle_bound`]. There are never more than [`PORTS_MAX`] of them.
     BindPort(Local),
     /// The role has no more use for that socket, or for the answer.
     ReleasePort(Local),
+    /// From the next refresh on this refresh interval is in force, as far as is known of the NAT
+    /// (RFC 4380 section 5.2.7).
+    RefreshIntervalChanged(Duration),
     /// The server asks for a new key for the client (`true`), or no more (`false`). The old one
     /// still serves.
     KeyRenewal(bool),
@@ -272,6 +280,8 @@ pub enum Reason {
     /// Keeping a random port in use, or repeating or giving up the test of one (RFC 6081 sections
     /// 5.4.2.1 and 5.5.2.2).
     RandomPort,
+    /// A step in the determination of the refresh interval (RFC 4380 section 5.2.7).
+    Interval,
     /// The end of an overload.
     Overload,
 }

@@ -18,6 +18,7 @@ mod floods;
 mod hairpin;
 mod harness;
 mod input;
+mod interval;
 mod keys;
 mod load_reduction;
 mod maintenance;

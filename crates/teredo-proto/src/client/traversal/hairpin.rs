@@ -21,9 +21,10 @@ impl Client {
         }
         let local = self.config.local_address;
         let local = local.map(|address| SocketAddrV4::new(address, self.config.service_port));
-        let mut own: Vec<_> = local.into_iter().chain(self.alternate_mapping()).collect();
-        own.extend(self.pool_alternates(id, Alternates::MAX - own.len()));
-        own
+        let named = local.into_iter().chain(self.alternate_mapping());
+        let mut named: Vec<_> = named.filter(|endpoint| !is_impossible(endpoint)).collect();
+        named.extend(self.pool_alternates(id, Alternates::MAX - named.len()));
+        named
     }
 
     /// Stores what other endpoints the peer names, in place of those it named before. They may be
@@ -54,17 +55,22 @@ impl Client {
 
     fn may_try_alternate(&self, endpoint: SocketAddrV4) -> bool {
         let address = endpoint.ip();
-        let is_impossible = endpoint.port() == 0
-            || address.octets()[0] == 0
-            || address.is_loopback()
-            || address.is_multicast()
-            || address.is_broadcast();
         let is_directed_broadcast = self.config.filter.is_broadcast(*address);
         let is_own = self.config.local_address == Some(*address)
             || self.config.filter.own.contains(address)
             || self.mapped() == Some(endpoint);
-        !is_impossible && !is_directed_broadcast && !is_own
+        !is_impossible(&endpoint) && !is_directed_broadcast && !is_own
     }
+}
+
+/// Whether nobody can be there: a gateway may name such an endpoint, too.
+fn is_impossible(endpoint: &SocketAddrV4) -> bool {
+    let address = endpoint.ip();
+    endpoint.port() == 0
+        || address.octets()[0] == 0
+        || address.is_loopback()
+        || address.is_multicast()
+        || address.is_broadcast()
 }
 
 /// Whether an Alternate Address Trailer has a length that none can have.

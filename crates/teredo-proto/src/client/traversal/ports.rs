@@ -44,8 +44,7 @@ impl RandomPorts {
         if self.refresh_at <= now {
             self.refresh_at = now + REFRESH_TIMER;
         }
-        let number = self.last_number.wrapping_add(1);
-        self.last_number = number;
+        let number = self.draw_number();
         let new = PortUse {
             number,
             peer,
@@ -57,6 +56,12 @@ impl RandomPorts {
         };
         self.uses.push(new);
         Some(number)
+    }
+
+    /// A number for a socket more.
+    pub(in crate::client) fn draw_number(&mut self) -> u16 {
+        self.last_number = self.last_number.wrapping_add(1);
+        self.last_number
     }
 
     /// Removes a port; says which one it was.
