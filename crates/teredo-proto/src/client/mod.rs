@@ -150,6 +150,8 @@ pub struct Client {
     neighbours: Neighbours,
     ports: RandomPorts,
     pool: AddressPool,
+    /// Whether the gateway, which grants no mapping for all, may grant one for a flow.
+    maps_peers: bool,
     interval: Determination,
     guard: Guard,
     /// Packets of the stack that wait, and those that wait no more and are to be taken out.
@@ -202,6 +204,7 @@ impl Client {
             peers: PeerTable::new(config.peers_max, seed),
             ports: RandomPorts::default(),
             pool: AddressPool::default(),
+            maps_peers: false,
             interval: Determination::default(),
             neighbours: Neighbours::default(),
             guard: Guard::new(config.policy.clone(), seed),

@@ -211,10 +211,10 @@ impl Client {
     pub(super) fn classify(&self, first: SocketAddrV4, second: SocketAddrV4) -> NatKind {
         let local = self.config.local_address;
         let local = local.map(|address| SocketAddrV4::new(address, self.config.service_port));
-        if first.ip() != second.ip() {
+        // Two mappings may have got one address of several.
+        let is_chance = first.port() != second.port() && self.pool.is_plural();
+        if first.ip() != second.ip() || is_chance {
             NatKind::AddressSymmetric
-        } else if first.port() != second.port() && self.pool.is_plural() {
-            NatKind::AddressSymmetric // the same one by chance
         } else if first.port() != second.port() {
             NatKind::PortSymmetric
         } else if local == Some(first) {

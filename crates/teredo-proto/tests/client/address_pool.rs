@@ -112,14 +112,12 @@ fn silence_is_no_reason_to_wait() {
     let mut open = 0;
     for _ in 0..40 {
         for event in bench.events() {
-            match event {
-                Event::BindPort(local) if open % 2 == 0 => {
-                    open += 1;
-                    bench.client.handle_bound(bench.now, local, Some(50_000));
-                }
-                Event::BindPort(local) => bench.client.handle_bound(bench.now, local, None),
-                Event::ReleasePort(_) => open = 0,
-                _ => {}
+            if let Event::BindPort(local) = event {
+                let port = (open % 2 == 0).then_some(50_000);
+                open += 1;
+                bench.client.handle_bound(bench.now, local, port);
+            } else if let Event::ReleasePort(_) = event {
+                open = 0;
             }
         }
         bench.wait_s(0.25);

@@ -182,8 +182,8 @@ impl Client {
 
 /// More addresses than four attempts can name.
 const ADDRESSES_MAX: usize = 16;
-/// Ports that are used to learn, each for two mappings: half as many again as it takes to be sure of
-/// four addresses.
+/// Ports that are used to learn, each for two mappings: half as many again as it takes to be sure
+/// of four addresses.
 const PORTS_MAX: usize = 32;
 /// Ports at a time, of which each costs the server two answers.
 const PORTS_PER_ROUND: usize = 8;

@@ -15,6 +15,7 @@ mod deferred_open;
 mod hairpin;
 mod load_reduction;
 mod mapped;
+mod peer_mapping;
 mod port_preserving;
 mod ports;
 mod sequential;

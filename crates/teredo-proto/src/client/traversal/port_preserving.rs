@@ -37,9 +37,7 @@ impl Client {
         }
         match self.peers[id].approach.random_port {
             RandomPort::Unusable => true,
-            RandomPort::Held(number) => {
-                self.ports.find(number).is_none_or(|port| port.is_bound && port.test.is_none())
-            }
+            RandomPort::Held(number) => self.ports.find(number).is_none_or(|port| port.is_ready()),
             RandomPort::None if self.needs_random_port(id) => !self.ask_for_random_port(now, id, 0),
             RandomPort::None => true,
         }
@@ -94,7 +92,7 @@ impl Client {
             self.peers[id].approach.random_port = RandomPort::Unusable;
             return self.send_indirect(now, id);
         };
-        port.is_bound = true;
+        (port.is_bound, port.local_port) = (true, local_port);
         if !is_port_preserving {
             let tries = port.tries;
             return self.test_random_port(now, id, tries);
@@ -166,6 +164,10 @@ impl Client {
     /// The same when the peer's entry is gone.
     pub(in crate::client) fn close_random_port(&mut self, peer: Ipv6Addr) {
         if let Some(port) = self.ports.remove(peer) {
+            if let Some(mapping) = port.mapping {
+                let (local_port, remote) = (port.local_port, mapping.remote);
+                self.events.push(Event::UnmapPeer { local_port, remote });
+            }
             self.events.push(Event::ReleasePort(Local::Random(port.number)));
         }
     }
@@ -174,6 +176,9 @@ impl Client {
     pub(in crate::client) fn advance_random_ports(&mut self, now: Instant) {
         while let Some(number) = self.ports.overdue_test(now) {
             self.random_port_test_failed(now, number);
+        }
+        while let Some(number) = self.ports.overdue_mapping(now) {
+            self.peer_mapping_failed(now, number);
         }
         if self.ports.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.ports.refresh_at = now + REFRESH_TIMER;

@@ -131,7 +131,9 @@ impl Client {
             Prediction::Void => self.random_port_test_failed(now, number),
             Prediction::Impossible => {
                 self.learn_addresses(now);
-                self.do_without_random_port(now, id);
+                if !self.ask_peer_mapping(now, id) {
+                    self.do_without_random_port(now, id);
+                }
             }
             Prediction::Port(predicted) => {
                 if let Some(port) = self.ports.find(number) {
@@ -164,7 +166,7 @@ impl Client {
 
     /// Goes on without a random port to announce. The one that was tested stays open if the peer may
     /// know us by a bubble from there.
-    fn do_without_random_port(&mut self, now: Instant, id: PeerId) {
+    pub(super) fn do_without_random_port(&mut self, now: Instant, id: PeerId) {
         let approach = &self.peers[id].approach;
         let RandomPort::Held(number) = approach.random_port else { return };
         if approach.introduced.is_none_or(|(_, via)| via != Local::Random(number)) {
