@@ -152,9 +152,9 @@ pub enum Event {
     /// (RFC 4380 section 5.2.7).
     RefreshIntervalChanged(Duration),
     /// The gateway should be asked which external port it gives a flow from `local_port` to
-    /// `remote` ([`PortMapper::map_peer`](crate::portmap::PortMapper::map_peer)); the answer goes to
-    /// [`Client::take_port_mapping`](crate::client::Client::take_port_mapping). Only clients that
-    /// have been told of such a gateway ask.
+    /// `remote` ([`PortMapper::map_peer`](crate::portmap::PortMapper::map_peer)). The answer goes
+    /// to [`Client::take_port_mapping`](crate::client::Client::take_port_mapping). Only clients
+    /// that have been told of such a gateway ask.
     MapPeer {
         /// The number of one of the random ports.
         local_port: u16,

@@ -111,8 +111,8 @@ impl PortMapping {
         self.settle(now);
     }
 
-    /// Asks for the external endpoint of a flow, given as local port and remote endpoint. The answer
-    /// is an event in any case.
+    /// Asks for the external endpoint of a flow, given as local port and remote endpoint. The
+    /// answer is an event in any case.
     pub fn map_peer(&mut self, now: Instant, (internal_port, remote): (u16, SocketAddrV4)) {
         let mapper = self.mapper.as_mut().filter(|_| self.is_wanted);
         if !mapper.is_some_and(|mapper| mapper.map_peer(now, internal_port, remote)) {

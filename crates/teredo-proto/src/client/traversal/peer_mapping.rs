@@ -1,5 +1,5 @@
-//! PEER mappings (RFC 6887 section 12): where the NAT gives ports in no order that can be predicted,
-//! its gateway may say beforehand which one a flow gets.
+//! PEER mappings (RFC 6887 section 12): where the NAT gives ports in no order that can be
+//! predicted, its gateway may say beforehand which one a flow gets.
 //!
 //! A gateway that grants MAP is better, and is not asked. One that has refused MAP, but answered,
 //! may grant PEER: it costs it no more than the mapping that the flow makes anyhow.

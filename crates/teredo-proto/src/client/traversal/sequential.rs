@@ -164,8 +164,8 @@ impl Client {
         }
     }
 
-    /// Goes on without a random port to announce. The one that was tested stays open if the peer may
-    /// know us by a bubble from there.
+    /// Goes on without a random port to announce. The one that was tested stays open if the peer
+    /// may know us by a bubble from there.
     pub(super) fn do_without_random_port(&mut self, now: Instant, id: PeerId) {
         let approach = &self.peers[id].approach;
         let RandomPort::Held(number) = approach.random_port else { return };
