@@ -89,6 +89,28 @@ const FIGURE_1: [&str; 9] = [
     "S,-,-,-,-,-,-,-,-",
 ];
 
+/// What connects a pair of our own clients with everything that there is, both numbers of
+/// [`KINDS`]: the names of [`Technique`], or beyond them O (an explicit mapping is as good as a
+/// cone), P (that and prediction), D (deferred-open prediction), L (a list of addresses), B
+/// (birthday probing) or R (a helper). Where there are two, the second is what is left if the
+/// gateway tells nothing.
+pub fn target(from: usize, to: usize) -> &'static str {
+    TARGET.get(from).and_then(|row| row.split(',').nth(to)).unwrap_or("-")
+}
+
+/// All pairs, rows and columns in the order of [`KINDS`].
+const TARGET: [&str; 9] = [
+    "Y,Y,Y,Y,S,S,S,S,S",
+    "Y,Y,Y,Y,S,S,S,S,L",
+    "Y,Y,Y,Y,P/B,SP,SS,B,B",
+    "Y,Y,Y,Y,SU,O,O,O,O",
+    "S,S,P/B,SU,SU,P/R,P/R,R,R",
+    "S,S,SP,O,P/R,SP,SS,R,R",
+    "S,S,SS,O,P/R,D,D,R,R",
+    "S,S,B,O,R,R,R,R,R",
+    "S,L,B,O,R,R,R,R,R",
+];
+
 /// What came of one attempt to connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
