@@ -13,15 +13,16 @@ use crate::time::Instant;
 
 impl Client {
     /// The endpoints an indirect bubble names beside the embedded one: the local one, and the one
-    /// that a gateway keeps for us, if that is not the embedded one (section 5.6.4.1). What room is
-    /// left is for the addresses of a pool.
-    pub(super) fn own_alternates(&mut self, id: PeerId) -> Vec<SocketAddrV4> {
+    /// that a gateway keeps for us, if that is not the embedded one (section 5.6.4.1); then that of
+    /// the helper, and as many addresses of a pool as there is room for.
+    pub(super) fn own_alternates(&mut self, now: Instant, id: PeerId) -> Vec<SocketAddrV4> {
         if !self.config.traversal.hairpin {
             return Vec::new();
         }
+        let helper = self.helper_to_name(now, id);
         let local = self.config.local_address;
         let local = local.map(|address| SocketAddrV4::new(address, self.config.service_port));
-        let named = local.into_iter().chain(self.alternate_mapping());
+        let named = local.into_iter().chain(self.alternate_mapping()).chain(helper);
         let mut named: Vec<_> = named.filter(|endpoint| !is_impossible(endpoint)).collect();
         named.extend(self.pool_alternates(id, Alternates::MAX - named.len()));
         named
