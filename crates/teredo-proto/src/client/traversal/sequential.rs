@@ -87,7 +87,7 @@ impl Client {
             if let Some(port) = self.ports.find(number) {
                 port.is_closed = true;
             }
-            self.open_way_to_server(&peer);
+            self.open_way_to_server(now, &peer);
         }
         self.outbox.push(Item::Solicitation { server: self.config.server, via, nonce: first });
         if !is_deferred {
