@@ -84,6 +84,12 @@ impl Peer {
         self.proven_path().filter(|_| self.is_heard_within(now, PEER_VALID))
     }
 
+    /// The same unless the peer cannot know us there yet: then what is sent waits with the rest,
+    /// and does not hold up the bubbles that are to make us known.
+    pub(super) fn open_route(&self, now: Instant) -> Option<Path> {
+        self.route(now).filter(|_| self.search != Search::Bubbles)
+    }
+
     /// The way that was proven last, be it long ago.
     pub(super) fn proven_path(&self) -> Option<Path> {
         match self.trust {

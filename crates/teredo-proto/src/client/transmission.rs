@@ -34,7 +34,7 @@ impl Client {
         self.needed_at = now;
         let destination = packet.destination();
         match self.peers.find(destination) {
-            Some(id) => match self.peers[id].route(now) {
+            Some(id) => match self.peers[id].open_route(now) {
                 Some(path) => self.send_to_proven(now, id, path, &packet), // case 1
                 None => self.send_to_unproven(now, Some(id), &packet),
             },
@@ -70,11 +70,12 @@ impl Client {
         &mut self,
         now: Instant,
         id: PeerId,
-        Path { to, via, .. }: Path,
+        Path { heard_at, to, via }: Path,
         packet: &Ipv6<'_>,
     ) -> Result<Outbound, DropReason> {
         self.peers.touch(now, id);
         self.peers.protect(id);
+        self.introduce_again(now, id, Path { heard_at, to, via });
         let peer = &mut self.peers[id];
         peer.bubbles.note_transmission(now);
         peer.approach.data_sent_at = Some(now);

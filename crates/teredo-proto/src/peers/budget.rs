@@ -36,6 +36,17 @@ impl BubbleBudget {
         granted
     }
 
+    /// The same while other packets go to the peer, which are no attempts.
+    pub(crate) fn take_amid_data(&mut self, now: Instant) -> bool {
+        let last = self.attempts.nth_last(1);
+        let granted = last.is_none_or(|sent: Instant| now.since(sent) >= ATTEMPT_GAP)
+            && !self.is_exhausted(now);
+        if granted {
+            self.attempts.note(now);
+        }
+        granted
+    }
+
     /// Whether the last attempt was not the first since something came from the peer.
     pub(crate) fn is_repeated(&self) -> bool {
         self.attempts.nth_last(2).is_some()

@@ -59,6 +59,8 @@ pub(super) struct Approach {
     heard_call_at: Instant,
     /// Where our last direct bubble with the peer's nonce went.
     introduced: Option<(SocketAddrV4, Local)>,
+    /// Whether something has come from the peer since then.
+    pub(super) is_answered: bool,
     /// A bubble came from another endpoint than the embedded one: Symmetric Peer.
     is_symmetric: bool,
     random_port: RandomPort,
@@ -231,7 +233,7 @@ impl Client {
         let approach = &mut self.peers[id].approach;
         let nonce = approach.nonce_received;
         if nonce.is_some() {
-            approach.introduced = Some(to);
+            (approach.introduced, approach.is_answered) = (Some(to), false);
         }
         let random_port = match to.1 {
             Local::Random(_) => self.ports.prediction(approach.random_port),
