@@ -100,7 +100,11 @@ impl Prepared {
             if let Err(error) = served {
                 report.say(&format!("the helper has ended, the server goes on: {error}"));
             }
-            report.say_traffic_of("helper", engine.tally(), teredo_proto::Role::counters(engine.role()));
+            report.say_traffic_of(
+                "helper",
+                engine.tally(),
+                teredo_proto::Role::counters(engine.role()),
+            );
         })?;
         Ok(Running { stop, thread })
     }
