@@ -60,6 +60,11 @@ impl Nat {
         &self.config
     }
 
+    /// Its external addresses.
+    pub fn addresses(&self) -> &[Ipv4Addr] {
+        &self.external
+    }
+
     /// The first of its external addresses.
     pub fn first_address(&self) -> Option<Ipv4Addr> {
         self.external.first().copied()

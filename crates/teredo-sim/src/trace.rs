@@ -1,5 +1,8 @@
 //! What was on the wires: a hash of every byte, and the packets themselves when asked for.
 
+mod pcapng;
+
+use core::fmt;
 use core::hash::Hasher;
 use core::net::SocketAddrV4;
 use core::time::Duration;
@@ -31,6 +34,29 @@ pub struct Frame {
     pub wire: Wire,
     /// The packet.
     pub packet: Packet,
+    /// What became of it next, if that was its end.
+    pub end: Option<End>,
+}
+
+/// Why a packet went no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The NAT lets in nobody from there.
+    Refused,
+    /// The link before it lost it.
+    Lost,
+    /// There is nobody at its destination.
+    NoHost,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "refused by the NAT",
+            Self::Lost => "lost",
+            Self::NoHost => "nobody is there",
+        })
+    }
 }
 
 /// A packet on a wire.
@@ -51,7 +77,7 @@ pub enum Packet {
 
 impl Packet {
     /// The packet from its IP header on.
-    fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Datagram { from, to, payload } => udp_packet(*from, *to, payload),
             Self::Ipv6(packet) => packet.clone(),
@@ -90,6 +116,12 @@ impl Trace {
         file
     }
 
+    /// The packets kept of all wires as one capture file (pcapng), an interface with a name for each,
+    /// its times counted from `start`. Where a packet went no further, a comment says why.
+    pub fn pcapng(&self, start: Instant, wires: &[(String, Wire)]) -> Vec<u8> {
+        pcapng::write(self.frames(), start, wires)
+    }
+
     /// How many packets there were on all wires.
     pub fn frame_count(&self) -> u64 {
         self.frame_count
@@ -123,6 +155,18 @@ impl Trace {
         self.keep(at, Wire::Ipv6, || Packet::Ipv6(packet.to_vec()));
     }
 
+    /// The datagram from there that has just been on a wire goes no further.
+    pub(crate) fn end(&mut self, at: Instant, source: SocketAddrV4, end: End) {
+        let last = self.frames.as_mut().and_then(|frames| frames.last_mut());
+        if let Some(Frame {
+            at: seen_at, packet: Packet::Datagram { from, .. }, end: noted, ..
+        }) = last
+            && (*seen_at, *from) == (at, source)
+        {
+            *noted = Some(end);
+        }
+    }
+
     fn mark(&mut self, at: Instant, wire: Wire) {
         self.frame_count += 1;
         self.hasher.write_u64(at.as_nanos());
@@ -137,7 +181,7 @@ impl Trace {
 
     fn keep(&mut self, at: Instant, wire: Wire, packet: impl FnOnce() -> Packet) {
         if let Some(frames) = self.frames.as_mut().filter(|frames| frames.len() < FRAMES_MAX) {
-            frames.push(Frame { at, wire, packet: packet() });
+            frames.push(Frame { at, wire, packet: packet(), end: None });
         }
     }
 }

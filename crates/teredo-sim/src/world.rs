@@ -16,6 +16,7 @@ mod build;
 mod forward;
 mod gateway;
 mod observe;
+mod story;
 
 use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};

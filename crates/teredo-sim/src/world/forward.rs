@@ -11,7 +11,7 @@ use teredo_wire::{Datagram as Teredo, Ipv6};
 use crate::asked;
 use crate::host::{Datagram, Host, HostId, MAPPER, Plan};
 use crate::stack;
-use crate::trace::Wire;
+use crate::trace::{End, Wire};
 
 use super::{
     Attachment, Happened, LOG_MAX, LogEntry, NatBox, NatId, Place, STEPS_AT_ONCE_MAX, Violation,
@@ -58,7 +58,9 @@ impl World {
         let (wire, link) = (Wire::Host(host), self.hosts[host.0].link);
         let Datagram { from, to, payload } = &datagram;
         self.trace.datagram(self.now, wire, *from, *to, payload);
-        for delay in link.cross(&mut self.random) {
+        let delays = link.cross(&mut self.random);
+        self.note_loss(&datagram, delays.size_hint().0);
+        for delay in delays {
             if datagram.to.ip().is_multicast() {
                 self.carry_to_all(host, delay, &datagram);
                 continue;
@@ -76,17 +78,28 @@ impl World {
         let at = self.now + delay;
         match (self.attachments.get(&(place, *datagram.to.ip())).copied(), gateway) {
             (Some(Attachment::Host(host)), _) => {
-                for delay in self.hosts[host.0].link.cross(&mut self.random) {
+                let delays = self.hosts[host.0].link.cross(&mut self.random);
+                self.note_loss(&datagram, delays.size_hint().0);
+                for delay in delays {
                     self.queue.plan(at + delay, Arrival::Host(host, datagram.clone()));
                 }
             }
             (Some(Attachment::Nat(nat)), _) => {
-                for delay in self.nats[nat.0].link.cross(&mut self.random) {
+                let delays = self.nats[nat.0].link.cross(&mut self.random);
+                self.note_loss(&datagram, delays.size_hint().0);
+                for delay in delays {
                     self.queue.plan(at + delay, Arrival::NatOutside(nat, datagram.clone()));
                 }
             }
             (None, Some(nat)) => self.queue.plan(at, Arrival::NatInside(nat, datagram)),
-            (None, None) => {}
+            (None, None) => self.trace.end(self.now, datagram.from, End::NoHost),
+        }
+    }
+
+    /// A link lets so many copies of a datagram through.
+    fn note_loss(&mut self, datagram: &Datagram, copies: usize) {
+        if copies == 0 {
+            self.trace.end(self.now, datagram.from, End::Lost);
         }
     }
 
@@ -133,7 +146,9 @@ impl World {
         let nat = &mut self.nats[id.0].nat;
         let Datagram { from, to, payload } = &mut datagram;
         self.trace.datagram(self.now, Wire::Nat(id), *from, *to, payload);
-        let Some(inside) = nat.inbound(self.now, *to, *from) else { return };
+        let Some(inside) = nat.inbound(self.now, *to, *from) else {
+            return self.trace.end(self.now, *from, End::Refused);
+        };
         nat.rewrite(payload, *to.ip(), *inside.ip());
         *to = inside;
         self.carry(Place::Behind(id), Duration::ZERO, datagram);
