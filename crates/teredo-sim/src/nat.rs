@@ -144,6 +144,18 @@ impl Nat {
         Some((source, destination))
     }
 
+    /// The external destination of a packet from `remote` to `internal` that an ICMP error from
+    /// inside is about; `None` when there was none.
+    pub fn outbound_error(
+        &self,
+        now: Instant,
+        internal: SocketAddrV4,
+        remote: SocketAddrV4,
+    ) -> Option<SocketAddrV4> {
+        let slot = self.live_slot(now, &Key::new(self.mapping(), internal, remote));
+        slot.map(|slot| slot.external).or_else(|| self.explicit.external(now, internal))
+    }
+
     /// The internal source of a packet from `external` to `remote` that an ICMP error from outside
     /// is about; `None` when there was none.
     pub fn inbound_error(

@@ -168,7 +168,7 @@ impl World {
         self.log.iter().filter(move |entry| entry.host == host).filter_map(|entry| {
             match entry.what {
                 Happened::Event(event) => Some((entry.at.since(START), event)),
-                Happened::Dropped(_) => None,
+                Happened::Dropped(_) | Happened::Error(_) => None,
             }
         })
     }

@@ -74,6 +74,7 @@ impl World {
             Happened::Dropped(reason) => {
                 format!("{seconds:10.4} {name}: dropped: {}\n", reason.name())
             }
+            Happened::Error(error) => format!("{seconds:10.4} {name}: {error}\n"),
         }
     }
 
@@ -94,6 +95,7 @@ impl fmt::Display for Shown<'_> {
                 Ok(datagram) => Line { source: *from, destination: *to, datagram }.fmt(f),
                 Err(_) => write!(f, "{from} > {to}: {} other bytes", payload.len()),
             },
+            Packet::Error(error) => error.fmt(f),
             Packet::Ipv6(packet) => match Ipv6::parse(packet) {
                 Ok((ipv6, _)) => {
                     write!(f, "{} > {}: {}", ipv6.source(), ipv6.destination(), Kind::of(&ipv6))
