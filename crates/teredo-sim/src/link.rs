@@ -9,7 +9,7 @@ use teredo_proto::random::Random;
 pub struct Link {
     /// How long a packet is on the way when nothing goes wrong.
     pub delay: Duration,
-    /// How much longer it takes at most, each one as long as it likes: they may overtake each other.
+    /// How much longer it takes at most, each one as long as it likes: one may overtake another.
     pub jitter: Duration,
     /// How many of a thousand packets are lost.
     pub loss_permille: u16,

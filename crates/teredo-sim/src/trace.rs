@@ -123,8 +123,8 @@ impl Trace {
         file
     }
 
-    /// The packets kept of all wires as one capture file (pcapng), an interface with a name for each,
-    /// its times counted from `start`. Where a packet went no further, a comment says why.
+    /// The packets kept of all wires as one capture file (pcapng), an interface with a name for
+    /// each, its times counted from `start`. Where a packet went no further, a comment says why.
     pub fn pcapng(&self, start: Instant, wires: &[(String, Wire)]) -> Vec<u8> {
         pcapng::write(self.frames(), start, wires)
     }
