@@ -164,13 +164,13 @@ fn a_client_that_does_everything_through_its_helper_has_no_other_traffic() {
     let own = world.address_of(a);
     let elsewhere = world.trace().frames().iter().filter(|frame| match &frame.packet {
         Packet::Datagram { from, to, .. } => *from.ip() == own && *to != endpoint,
-        Packet::Ipv6(_) => false,
+        Packet::Error(_) | Packet::Ipv6(_) => false,
     });
     assert_eq!(elsewhere.count(), 0);
     let mapped = world.endpoint_of(b).unwrap();
     let outer = world.trace().frames().iter().find_map(|frame| match &frame.packet {
         Packet::Datagram { from, to, .. } if *to == endpoint && *from.ip() != own => Some(*from),
-        Packet::Datagram { .. } | Packet::Ipv6(_) => None,
+        Packet::Datagram { .. } | Packet::Error(_) | Packet::Ipv6(_) => None,
     });
     world.inject(mapped, outer.unwrap(), vec![0x60; 40]);
     world.run_for(SECOND).unwrap();
