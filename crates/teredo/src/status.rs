@@ -90,7 +90,8 @@ fn rows(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
         let is_due = snapshot.key_renewal == Some(true);
         rows.extend(is_due.then(|| ("Key", "to be renewed".to_owned())));
     }
-    // Not one of netsh's.
+    // Not any of netsh's.
+    rows.extend(snapshot.without.clone().map(|names| ("Switched Off", names)));
     rows.extend(snapshot.sandbox.as_ref().map(|sandbox| ("Sandbox", sandbox.to_string())));
     rows
 }
@@ -150,6 +151,8 @@ fn error(reason: Option<&str>) -> (&'static str, Option<u32>) {
         Some("forbidden-server") => "Teredo server has no public IPv4 address",
         Some("refused") => "Teredo server refuses unknown clients",
         Some("no-proof") => "Teredo server does not know the key of the client",
+        Some("no-helper") => "Teredo helper does not serve the client",
+        Some("helper-unusable") => "Teredo helper could not be used",
         Some("no-native-address") => "no native IPv6 or no IPv4 address",
         Some(_) => return ("general system failure", Some(u32::MAX)),
     };

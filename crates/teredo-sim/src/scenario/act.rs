@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use teredo_proto::client::Client;
 
+use crate::link::{Bursts, Mtu};
 use crate::{HostId, Link};
 
 use super::Scenario;
@@ -115,12 +116,16 @@ fn link([delay, loss, duplicates, late]: [u8; 4]) -> Link {
     if loss >= 0xb0 {
         return Link::perfect(delay);
     }
+    let bursts = Bursts { begin_permille: 20, end_permille: 200, loss_permille: 900 };
     Link {
         delay,
+        jitter: Duration::from_millis(u64::from(late % 8)),
         loss_permille: u16::from(loss) * 2,
+        bursts: (duplicates % 16 == 1).then_some(bursts),
         duplicate_permille: u16::from(duplicates),
         reorder_permille: u16::from(late),
         reorder_delay: Duration::from_millis(1 + 2 * u64::from(late)),
+        mtu: (loss % 16 == 1).then_some(Mtu { bytes: 1_000, tells: late % 2 == 1 }),
     }
 }
 

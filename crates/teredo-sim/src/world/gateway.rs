@@ -11,7 +11,8 @@ use crate::gateway::{Gateway, GatewayConfig};
 use crate::host::{Datagram, HostId};
 
 use super::forward::Arrival;
-use super::{NatId, Place, World};
+use super::links::Way;
+use super::{Attachment, NatId, Place, World};
 
 /// The port mapper of a host, on a socket of its own.
 #[derive(Debug)]
@@ -33,6 +34,11 @@ impl World {
         let nat = &mut self.nats[nat.0];
         let external = nat.nat.first_address().unwrap_or(Ipv4Addr::UNSPECIFIED);
         nat.gateway = Some(Gateway::new(config, external, now));
+    }
+
+    /// Has the client of a host ask the gateway of its network for a port from now on.
+    pub fn add_mapper(&mut self, host: HostId) {
+        self.start_mapper(host);
     }
 
     /// Adds a client that asks the gateway of its network for a port, and starts both.
@@ -63,6 +69,24 @@ impl World {
         let now = self.now;
         if let Some(mapper) = &mut self.hosts[host.0].mapper {
             mapper.mapper.stop(now);
+            self.drain_mapper(host);
+        }
+    }
+
+    /// Has the port mapper of a host ask about a flow. Only clients that have one want that.
+    pub(super) fn map_peer(&mut self, host: HostId, local_port: u16, remote: SocketAddrV4) {
+        let now = self.now;
+        if let Some(mapper) = &mut self.hosts[host.0].mapper {
+            mapper.mapper.map_peer(now, local_port, remote);
+            self.drain_mapper(host);
+        }
+    }
+
+    /// Has it give that back.
+    pub(super) fn unmap_peer(&mut self, host: HostId, local_port: u16, remote: SocketAddrV4) {
+        let now = self.now;
+        if let Some(mapper) = &mut self.hosts[host.0].mapper {
+            mapper.mapper.unmap_peer(now, local_port, remote);
             self.drain_mapper(host);
         }
     }
@@ -140,12 +164,13 @@ impl World {
         let to = SocketAddrV4::new(pcp::ANNOUNCEMENT_GROUP, pcp::CLIENT_PORT);
         for payload in gateway.announcements(now) {
             for index in 0..self.hosts.len() {
-                let host = &self.hosts[index];
-                if host.place != Place::Behind(id) {
+                if self.hosts[index].place != Place::Behind(id) {
                     continue;
                 }
-                for delay in host.link.cross(&mut self.random) {
-                    let datagram = Datagram { from, to, payload: payload.clone() };
+                let datagram = Datagram { from, to, payload: payload.clone() };
+                let host = Attachment::Host(HostId(index));
+                for delay in self.cross((host, Way::In), Place::Behind(id), &datagram) {
+                    let datagram = datagram.clone();
                     self.queue.plan(now + delay, Arrival::Host(HostId(index), datagram));
                 }
             }
