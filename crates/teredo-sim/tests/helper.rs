@@ -213,3 +213,30 @@ fn a_helper_and_a_server_share_a_host() {
         }
     }
 }
+
+/// Whatever is heard from a UPnP-enabled symmetric NAT is answered where it cannot be heard, until
+/// ways are confirmed in both directions (X-R-03): such pairs are left to that.
+//= X-R-01: any two kinds of NAT, with a helper at either end or at both
+#[test]
+fn every_pair_of_nats_connects() {
+    let mut failed = Vec::new();
+    let kinds = KINDS.into_iter().filter(|&kind| kind != "ups");
+    let pairs = kinds.clone().flat_map(|first| kinds.clone().map(move |second| (first, second)));
+    for (first, second) in pairs {
+        for (seed, has_helper) in (0..).zip([[true, true], [true, false], [false, true]]) {
+            let mut world = World::new(seed);
+            let [a, b] = [0, 1].map(|side| {
+                let name = ["a", "b"][side];
+                let (_, endpoint) = add_helper(&mut world, &[name]);
+                let own = helped(name, endpoint, HelperUse::Peers).filter(|_| has_helper[side]);
+                add_client(&mut world, [first, second][side], ONLY_HELPER, own)
+            });
+            qualify(&mut world, &[a, b]);
+            world.run_for(SECOND).unwrap();
+            if ping_until_answered(&mut world, &[(a, b)], 30 * SECOND) != [true] {
+                failed.push((first, second, has_helper));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?}");
+}
