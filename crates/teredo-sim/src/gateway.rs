@@ -32,8 +32,8 @@ pub struct GatewayConfig {
     pub lie: Option<Lie>,
     /// How long it takes to answer.
     pub answers_after: Duration,
-    /// It speaks UPnP, to which hosts turn that get nothing else. Only what comes of that is modelled:
-    /// asking takes searches and connections, which no role does by itself.
+    /// It speaks UPnP, to which hosts turn that get nothing else. Only what comes of that is
+    /// modelled: asking takes searches and connections, which no role does by itself.
     pub upnp: bool,
 }
 

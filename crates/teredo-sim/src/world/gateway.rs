@@ -204,8 +204,8 @@ pub(super) fn gateway_address(NatId(nat): NatId) -> Ipv4Addr {
 /// A host that asks for ports and does nothing else.
 const GUEST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
-/// How long hosts wait for an answer by PCP or NAT-PMP before they ask by UPnP too, and for how long
-/// they leave it at that.
+/// How long hosts wait for an answer by PCP or NAT-PMP before they ask by UPnP too, and for how
+/// long they leave it at that.
 const UPNP_PATIENCE: Duration = Duration::from_secs(1);
 const UPNP_INTERVAL: Duration = Duration::from_secs(1_200);
 
