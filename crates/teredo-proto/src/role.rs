@@ -54,6 +54,11 @@ pub const TRANSMIT_LEN_MAX: usize = 1500;
 /// NAT of a home has a few thousand mappings for all its hosts.
 pub const RANDOM_PORTS_MAX: usize = 64;
 
+/// The most ports that a client opens beside those to probe for one peer, and closes again within half
+/// a minute. Providers that share addresses leave a household 1,000 to 2,000 ports; together with
+/// [`RANDOM_PORTS_MAX`] they are fewer than the 1,024 descriptors that a process has by default.
+pub const BIRTHDAY_PORTS_MAX: usize = 512;
+
 /// Where a datagram came from and on which socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
@@ -73,7 +78,8 @@ pub enum Local {
     /// What was sent to the multicast group of local discovery (RFC 4380 section 5.2.8). Nothing
     /// leaves from here.
     Discovery,
-    /// A random port of RFC 6081 section 3.3, one for each peer that needs it. Numbers are not used
+    /// A random port of RFC 6081 section 3.3, one for each peer that needs it, or one of many that
+    /// are tried for a peer. Numbers are not used
     /// again until 65,535 others have been.
     Random(u16),
 }
@@ -139,7 +145,8 @@ pub enum Event {
     /// The client learned what kind of NAT it is behind.
     NatKindChanged(NatKind),
     /// The role wants a socket more, on any free port; the answer goes to
-    /// [`Role::handle_bound`]. There are never more than [`RANDOM_PORTS_MAX`] of them.
+    /// [`Role::handle_bound`]. There are never more than [`RANDOM_PORTS_MAX`] of them,
+    /// and [`BIRTHDAY_PORTS_MAX`] for a while.
     BindPort(Local),
     /// The role has no more use for that socket, or for the answer.
     ReleasePort(Local),
@@ -272,6 +279,8 @@ pub enum Reason {
     /// Keeping a random port in use, or repeating or giving up the test of one (RFC 6081 sections
     /// 5.4.2.1 and 5.5.2.2).
     RandomPort,
+    /// The next step of birthday probing.
+    Birthday,
     /// The end of an overload.
     Overload,
 }

@@ -37,7 +37,7 @@ use crate::client::maintenance::Service;
 use crate::client::outbox::{Events, Outbox};
 use crate::client::peer::Peer;
 use crate::client::qualification::{Backoff, Mapping};
-use crate::client::traversal::RandomPorts;
+use crate::client::traversal::{Probing, RandomPorts};
 use crate::filter::Ipv4Filter;
 use crate::guard::Guard;
 use crate::keys::Secret;
@@ -111,7 +111,7 @@ impl Config {
     pub const fn memory_max(&self) -> usize {
         let peers = PeerTable::<Peer>::memory_max(self.peers_max);
         let packets = self.peers_max * Peer::IDLE_BYTES + QUEUED_BYTES_MAX + HELD_BYTES_MAX;
-        peers + packets + Guard::MEMORY_MAX
+        peers + packets + Guard::MEMORY_MAX + Probing::MEMORY_MAX
     }
 
     fn server_endpoint(&self) -> SocketAddrV4 {
@@ -144,6 +144,7 @@ pub struct Client {
     peers: PeerTable<Peer>,
     neighbours: Neighbours,
     ports: RandomPorts,
+    probing: Probing,
     guard: Guard,
     /// Packets of the stack that wait, and those that wait no more and are to be taken out.
     queued: QueueBudget,
@@ -194,6 +195,7 @@ impl Client {
             early: PacketQueue::default(),
             peers: PeerTable::new(config.peers_max, seed),
             ports: RandomPorts::default(),
+            probing: Probing::default(),
             neighbours: Neighbours::default(),
             guard: Guard::new(config.policy.clone(), seed),
             queued: QueueBudget::new(QUEUED_BYTES_MAX),
@@ -356,6 +358,7 @@ impl Role for Client {
         self.advance_discovery(now);
         self.advance_searches(now);
         self.advance_random_ports(now);
+        self.advance_probing(now);
     }
 
     fn handle_bound(&mut self, now: Instant, local: Local, port: Option<u16>) {
@@ -382,8 +385,9 @@ impl Role for Client {
         let sleep = self.sleepy_at().map(|at| (at, Reason::Dormancy));
         let peers = self.peers.next_deadline().map(|deadline| (deadline, Reason::Peer));
         let ports = self.ports.next_deadline().map(|deadline| (deadline, Reason::RandomPort));
+        let probing = self.probing.next_deadline().map(|deadline| (deadline, Reason::Birthday));
         let discovery = self.discovery_due_at().map(|at| (at, Reason::Discovery));
-        let deadlines = [phase, sleep, peers, ports, discovery];
+        let deadlines = [phase, sleep, peers, ports, probing, discovery];
         deadlines.into_iter().flatten().min_by_key(|&(deadline, _)| deadline)
     }
 

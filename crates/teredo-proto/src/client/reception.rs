@@ -124,6 +124,11 @@ impl Client {
         } else if !scope::is_global(source) {
             return Err(DropReason::ImpossibleIpv6Source);
         }
+        if let Local::Random(number) = on
+            && self.owner_of_port(number) != Some(source)
+        {
+            return Err(DropReason::UnprovenPeer); // closed, or there for somebody else
+        }
         if datagram.authentication.is_some() {
             return Err(DropReason::UnexpectedEncapsulation);
         }
@@ -228,6 +233,9 @@ impl Client {
         }
         // What nobody asked for has no effect at all: no entry, no proof, no bubble, no test.
         let pass = self.check_policy(now, accepted)?;
+        if let Some(id) = known {
+            self.note_hit(id, accepted);
+        }
         if let Some(id) = known
             && let Some(path) = self.peers[id].proven_path()
             && path.heard_at == accepted.from
@@ -347,6 +355,9 @@ impl Client {
             return Err(DropReason::UnprovenPeer);
         }
         self.note_symmetric_peer(id);
+        if !self.knows_nonce(id, accepted) && self.take_opener(id, accepted) {
+            return Ok(Inbound::Consumed);
+        }
         if !self.knows_nonce(id, accepted) || !self.adopt(now, id, accepted) {
             return Err(DropReason::UnprovenPeer);
         }
@@ -453,6 +464,7 @@ impl Client {
         peer.last_reception = Some(now);
         peer.bubbles.reset();
         self.peers.touch(now, id);
+        self.note_way(now, id, path);
         if path.via == Local::Primary {
             self.release_random_port(id);
         }

@@ -13,6 +13,8 @@ use crate::time::Instant;
 pub(in crate::client) struct RandomPorts {
     uses: Vec<PortUse>,
     last_number: u16,
+    /// Room for one more is kept for what probing may find.
+    pub(super) is_one_reserved: bool,
     /// When they are looked through again: the Peer Refresh Timer of all peers.
     pub(super) refresh_at: Instant,
 }
@@ -33,17 +35,43 @@ pub(super) struct PortUse {
 impl RandomPorts {
     /// Takes a number for a port more; `None` when there are as many as may be.
     pub(super) fn insert(&mut self, now: Instant, peer: Ipv6Addr) -> Option<u16> {
-        if self.uses.len() >= RANDOM_PORTS_MAX {
+        if self.is_full() {
             return None;
         }
+        let number = self.next_number(|_| false);
+        self.push(now, PortUse { number, peer, is_bound: false, prediction: None, test: None });
+        Some(number)
+    }
+
+    /// Takes in a port that was opened for probing, for which room was kept.
+    pub(super) fn adopt(&mut self, now: Instant, number: u16, peer: Ipv6Addr) {
+        self.push(now, PortUse { number, peer, is_bound: true, prediction: None, test: None });
+    }
+
+    fn push(&mut self, now: Instant, port: PortUse) {
         if self.refresh_at <= now {
             self.refresh_at = now + REFRESH_TIMER;
         }
-        let number = self.last_number.wrapping_add(1);
-        self.last_number = number;
-        let new = PortUse { number, peer, is_bound: false, prediction: None, test: None };
-        self.uses.push(new);
-        Some(number)
+        self.uses.push(port);
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.uses.len() + usize::from(self.is_one_reserved) >= RANDOM_PORTS_MAX
+    }
+
+    /// A number for a port that no other one has, `is_taken` says which are besides.
+    pub(super) fn next_number(&mut self, is_taken: impl Fn(u16) -> bool) -> u16 {
+        loop {
+            self.last_number = self.last_number.wrapping_add(1);
+            if !is_taken(self.last_number) && self.owner(self.last_number).is_none() {
+                return self.last_number;
+            }
+        }
+    }
+
+    /// The peer that a port is there for.
+    pub(super) fn owner(&self, number: u16) -> Option<Ipv6Addr> {
+        self.uses.iter().find(|port| port.number == number).map(|port| port.peer)
     }
 
     /// Removes a port; says which one it was.
