@@ -6,6 +6,7 @@
 
 mod address;
 mod advertisement;
+mod birthday;
 mod bubbles;
 mod bytes;
 mod discovery;

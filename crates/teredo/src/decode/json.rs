@@ -106,10 +106,9 @@ impl Tlv {
             }
             Trailer::NeighborDiscovery(kind) => Self::NeighborDiscovery { discovery: kind.name() },
             Trailer::RandomPort(port) => Self::RandomPort { port },
-            Trailer::Birthday(offer) => Self::Birthday {
-                part: offer.part.name(),
-                nonce: Hex(&offer.nonce).to_string(),
-            },
+            Trailer::Birthday(offer) => {
+                Self::Birthday { part: offer.part.name(), nonce: Hex(&offer.nonce).to_string() }
+            }
             Trailer::Ignored { kind, value } => {
                 Self::Ignored { number: kind, value: Hex(value).to_string() }
             }

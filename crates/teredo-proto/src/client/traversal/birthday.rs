@@ -83,7 +83,7 @@ enum Work {
 
 impl Probing {
     /// Bytes that it allocates at most.
-    pub(in crate::client) const MEMORY_MAX: usize = 
+    pub(in crate::client) const MEMORY_MAX: usize =
         Ports::BYTES + BIRTHDAY_PORTS_MAX * 4 + OFFERS_MAX * 2 * size_of::<Offer>();
 
     /// When the next step is due.
