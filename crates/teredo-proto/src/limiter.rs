@@ -50,32 +50,43 @@ impl TokenBucket {
 pub(crate) struct BucketSketch {
     pace: Pace,
     hash_key: Key,
-    rows: [Box<[Level]>; 2],
+    /// Cells in each row.
+    cells: usize,
+    rows: [Row; 2],
 }
 
+/// The cells of a row, in pages that are there from the first token taken on: of a large sketch few
+/// are in use before somebody floods it.
+type Row = Box<[Option<Box<[Level; CELLS_PER_PAGE]>>]>;
+
 impl BucketSketch {
-    /// Full buckets, `cells` in each row; 8 bytes a cell.
+    /// Full buckets, `cells` in each row; 8 bytes a cell in the end.
     pub(crate) fn new(rate: Rate, cells: usize, hash_key: Key) -> Self {
-        let row = || vec![Level::default(); cells.max(1)].into_boxed_slice();
-        Self { pace: Pace::new(rate), hash_key, rows: [row(), row()] }
+        let cells = cells.max(1);
+        let row = || vec![None; cells.div_ceil(CELLS_PER_PAGE)].into_boxed_slice();
+        Self { pace: Pace::new(rate), hash_key, cells, rows: [row(), row()] }
     }
 
     /// The cell of `key` in each row.
     fn cells(&self, key: u64) -> [usize; 2] {
         let hash = self.hash_key.hash(&key.to_be_bytes());
-        let len = self.rows[0].len() as u64;
+        let len = self.cells as u64;
         [hash as u64, (hash >> 64) as u64].map(|position| (position % len) as usize)
     }
 
     fn has_at(&self, now: Instant, cells: [usize; 2]) -> bool {
-        let mut levels = self.rows.iter().zip(cells).map(|(row, cell)| row[cell]);
+        let mut levels = self.rows.iter().zip(cells).map(|(row, cell)| {
+            let page = row[cell / CELLS_PER_PAGE].as_ref();
+            page.map_or(Level::default(), |page| page[cell % CELLS_PER_PAGE])
+        });
         levels.any(|level| level.next(self.pace, now).is_some())
     }
 
     fn take_at(&mut self, now: Instant, cells: [usize; 2]) -> bool {
         let mut granted = false;
         for (row, cell) in self.rows.iter_mut().zip(cells) {
-            granted |= row[cell].take(self.pace, now);
+            let page = row[cell / CELLS_PER_PAGE].get_or_insert_with(|| Box::new(EMPTY_PAGE));
+            granted |= page[cell % CELLS_PER_PAGE].take(self.pace, now);
         }
         granted
     }
@@ -87,7 +98,11 @@ impl fmt::Debug for BucketSketch {
         let mut map = f.debug_map();
         map.entry(&"pace", &self.pace);
         for row in &self.rows {
-            map.entries(row.iter().enumerate().filter(|(_, level)| level.0 != 0));
+            for (number, page) in row.iter().enumerate() {
+                let levels = page.iter().flat_map(|page| page.iter()).enumerate();
+                let used = levels.filter(|(_, level)| level.0 != 0);
+                map.entries(used.map(|(cell, level)| (number * CELLS_PER_PAGE + cell, level)));
+            }
         }
         map.finish()
     }
@@ -177,6 +192,10 @@ impl Level {
 }
 
 const NANOS_PER_S: u64 = 1_000_000_000;
+
+/// Four kilobytes of them.
+const CELLS_PER_PAGE: usize = 512;
+const EMPTY_PAGE: [Level; CELLS_PER_PAGE] = [Level(0); CELLS_PER_PAGE];
 
 #[cfg(test)]
 mod tests {

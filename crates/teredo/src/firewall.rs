@@ -6,7 +6,7 @@ mod agent;
 pub(crate) mod fuzz;
 mod listing;
 mod model;
-mod nft;
+pub(crate) mod nft;
 mod plan;
 
 use std::io::Write;

@@ -8,7 +8,9 @@ mod command;
 mod ground;
 mod icmp;
 mod internet;
+mod kernel_nat;
 mod knock;
+mod nats;
 mod options;
 mod packet;
 mod ping;
@@ -29,7 +31,8 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use teredo_engine::linux::seed;
+use teredo_engine::io::Clock;
+use teredo_engine::linux::{BootClock, seed};
 use teredo_sys::ns::Forked;
 use teredo_sys::signal::{Signal, Signals};
 
@@ -38,7 +41,8 @@ use crate::output;
 
 use self::ground::Ground;
 use self::internet::Internet;
-use self::options::{ByteCount, Nats};
+use self::nats::Nats;
+use self::options::ByteCount;
 use self::results::Results;
 use self::show::{Failure, Interrupted, Show};
 use self::story::Story;
@@ -49,9 +53,11 @@ use self::wires::{Totals, Wires};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// NATs before the clients: cone, ar (address-restricted), pr (port-restricted), pp (symmetric,
-    /// preserves ports), seq (symmetric, sequential ports), ps (symmetric, random ports); one for
-    /// both, or two
+    /// NATs before the clients, one kind for both or two: cone, ar (address-restricted), pr
+    /// (port-restricted), upr (pr that maps ports on request), pp (symmetric, preserves ports), seq
+    /// (symmetric, sequential ports), ps (symmetric, random ports), ups (ps that maps ports on
+    /// request), addr (symmetric, several addresses), kernel (this machine's own, by nftables);
+    /// INNER+OUTER is a NAT behind a NAT
     #[arg(long, value_name = "KIND[,KIND]", default_value = "pr,pr")]
     nat: Nats,
 
@@ -85,6 +91,7 @@ const DELAY_MS_MAX: u64 = 900;
 const EXAMPLES: &str = "Examples:
   teredo lab                            show that everything works
   teredo lab --nat cone,ar --delay 25   other NATs, more distance
+  teredo lab --nat pr+ps,kernel         a NAT behind another, and this machine's own
   teredo lab --trace traces --json
   teredo lab -- bash                    a shell in client 1
   teredo lab -- sh -c 'ping -c 3 $LAB_PEER'
@@ -139,10 +146,12 @@ fn play(
     results: &mut Results,
 ) -> Result<Exit, Failure> {
     let Prepared { program, trace, signals } = prepared;
-    let (ground, uplinks) = Ground::build()?;
-    let internet = Internet::new(args.nat, seed()?);
+    let (mut ground, uplinks) = Ground::build(args.nat)?;
+    let kernel_nats = ground.add_nats(args.nat)?;
+    let internet = Internet::new(args.nat, BootClock.now(), seed()?);
     let delay = Duration::from_millis(args.delay);
-    let wires = Wires::start(uplinks, internet, delay, trace).context("cannot start the wires")?;
+    let wires = Wires::start(uplinks, kernel_nats, internet, delay, trace);
+    let wires = wires.context("cannot start the wires")?;
     story.picture(args.nat.0, args.delay);
     story.built();
 

@@ -19,6 +19,8 @@ use machine::Machine;
 use measure::Stand;
 use report::Report;
 
+use crate::workspace;
+
 /// Beyond the programs that every test on this ground needs.
 const PROGRAMS: [&str; 4] = ["miredo", "miredo-server", "iperf3", "ping"];
 
@@ -51,6 +53,15 @@ enum Other {
     Api(api::Arguments),
     /// Our roles flooded from two million sources
     Flood(flood::Arguments),
+    /// Connections a second and core in the simulator; fails below 2,000
+    Sim(SimArguments),
+}
+
+#[derive(clap::Args)]
+struct SimArguments {
+    /// Connections of each pair of NATs that RFC 6081 connects
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    seeds: u32,
 }
 
 /// What is measured.
@@ -95,11 +106,18 @@ impl Quantity {
     }
 }
 
+fn simulator(arguments: &SimArguments) -> Result<()> {
+    let seeds = arguments.seeds.to_string();
+    let example = ["run", "--release", "--locked", "--package", "teredo-sim", "--example", "speed"];
+    workspace::run(workspace::cargo().args(example).args(["--", "--seeds", &seeds]))
+}
+
 /// Measures, prints, and fails if ours is slower anywhere.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.other {
         Some(Other::Api(arguments)) => return api::run(arguments),
         Some(Other::Flood(arguments)) => return flood::run(arguments),
+        Some(Other::Sim(arguments)) => return simulator(arguments),
         None => {}
     }
     if let Some(reason) = needs::missing(&PROGRAMS) {

@@ -51,7 +51,7 @@ use crate::role::{
 };
 use crate::time::Instant;
 
-pub use crate::client::traversal::Traversal;
+pub use crate::client::traversal::{Traversal, UnknownTechnique};
 
 /// What a client is told.
 #[derive(Clone, Debug)]

@@ -25,6 +25,7 @@ mod prediction;
 mod qualification;
 mod random_ports;
 mod reception;
+mod switches;
 mod symmetric;
 mod transmission;
 mod wire;

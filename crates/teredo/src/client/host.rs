@@ -96,6 +96,8 @@ impl<'a> ClientHost<'a> {
         }
         publisher.publish_rules(gate.listing());
         let give_up_at = args.timeout.map(|timeout_s| now + Duration::from_secs(timeout_s));
+        let mut mapping = Mapping::new(port, report)?;
+        mapping.begin(now, &args);
         Ok(Self {
             kind: managed::network(&args),
             args,
@@ -109,7 +111,7 @@ impl<'a> ClientHost<'a> {
             server,
             resolver,
             port,
-            mapping: Mapping::new(port, report)?,
+            mapping,
             group: None,
             network,
             native: None,

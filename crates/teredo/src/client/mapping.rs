@@ -28,6 +28,13 @@ impl Mapping {
         Ok(Self { port: PortMapping::new(port, Some(state()))?, report })
     }
 
+    /// Asks for the mapping of a client that is about to ask its server, and so one packet earlier:
+    /// a symmetric NAT whose outbound packets do not use the mapping shows it to the server only if
+    /// it was there first (RFC 6081 section 5.3.3).
+    pub(super) fn begin(&mut self, now: Instant, args: &Args) {
+        self.port.want(now, args.maps_port());
+    }
+
     /// Asks for the mapping while the client is in service or on its way there, and gives it back
     /// otherwise: a client that sleeps or rests is silent.
     pub(super) fn follow(&mut self, now: Instant, args: &Args, client: &mut Client) {

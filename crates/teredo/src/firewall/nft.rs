@@ -45,6 +45,11 @@ impl Nft {
         self.run(&["-j", "-f", "-"], &text).map(|_| ())
     }
 
+    /// Has the kernel take over rules in the language of `nft`, all of them or none.
+    pub(crate) fn load(&mut self, rules: &str) -> Result<(), Fault> {
+        self.run(&["-f", "-"], rules.as_bytes()).map(|_| ())
+    }
+
     /// Reads back what there is.
     pub(crate) fn list(&mut self, what: &[&str]) -> Result<Listing, Fault> {
         let text = self.run(&[&["-j", "list"], what].concat(), &[])?;

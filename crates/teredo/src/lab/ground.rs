@@ -12,6 +12,8 @@ use teredo_sys::ns::{self, Forked, NetNamespace};
 use teredo_sys::tun::Tun;
 use teredo_sys::{mount, sysctl};
 
+use super::kernel_nat::KernelNat;
+use super::nats::{Kind, Nats};
 use super::place::{Host, WIRE_MTU};
 
 /// Leaves the host: a user namespace unless we are root anyway, then a process-id namespace in
@@ -28,17 +30,36 @@ pub(super) fn leave() -> anyhow::Result<Forked> {
 #[derive(Debug)]
 pub(super) struct Ground {
     namespaces: [NetNamespace; Host::ALL.len()],
+    /// Those of the kernel's NATs.
+    nats: Vec<NetNamespace>,
     runtime: PathBuf,
 }
 
 impl Ground {
-    /// Builds the hosts; returns with them the other ends of their uplinks, in the order of
-    /// [`Host::ALL`].
-    pub(super) fn build() -> anyhow::Result<(Self, [Tun; Host::ALL.len()])> {
+    /// Builds the hosts, the clients with a gateway where that maps ports; returns with them the
+    /// other ends of their uplinks, in the order of [`Host::ALL`].
+    pub(super) fn build(nats: Nats) -> anyhow::Result<(Self, [Tun; Host::ALL.len()])> {
         let runtime = make_runtime_directories()?;
-        let [a, b, c, d, e] = Host::ALL.map(build_host);
+        let [a, b, c, d, e] = Host::ALL.map(|host| build_host(host, nats.gateway_of(host)));
         let ((a, ta), (b, tb), (c, tc), (d, td), (e, te)) = (a?, b?, c?, d?, e?);
-        Ok((Self { namespaces: [a, b, c, d, e], runtime }, [ta, tb, tc, td, te]))
+        let ground = Self { namespaces: [a, b, c, d, e], nats: Vec::new(), runtime };
+        Ok((ground, [ta, tb, tc, td, te]))
+    }
+
+    /// Builds the NATs that the kernel is to be.
+    pub(super) fn add_nats(&mut self, nats: Nats) -> anyhow::Result<Vec<KernelNat>> {
+        let places = Host::CLIENTS.into_iter().zip(nats.0).flat_map(|(client, chain)| {
+            let count = chain.kinds().count();
+            let levels = chain.kinds().enumerate().filter(|(_, kind)| *kind == Kind::Kernel);
+            levels.map(move |(level, _)| (client, level, count))
+        });
+        let mut built = Vec::new();
+        for (client, level, count) in places {
+            let namespace = NetNamespace::create().map_err(explain)?;
+            built.push(KernelNat::build(&namespace, (client, level, count))?);
+            self.nats.push(namespace);
+        }
+        Ok(built)
     }
 
     /// The namespace of `host`.
@@ -53,10 +74,10 @@ impl Ground {
 }
 
 /// Makes one host and its uplink.
-fn build_host(host: Host) -> anyhow::Result<(NetNamespace, Tun)> {
+fn build_host(host: Host, gateway: Option<Ipv4Addr>) -> anyhow::Result<(NetNamespace, Tun)> {
     let namespace = NetNamespace::create().map_err(explain)?;
     let tun = namespace
-        .run(|| connect(host))
+        .run(|| connect(host, gateway))
         .and_then(|tun| tun)
         .map_err(explain)
         .with_context(|| format!("cannot build {}", host.name()))?;
@@ -64,7 +85,7 @@ fn build_host(host: Host) -> anyhow::Result<(NetNamespace, Tun)> {
 }
 
 /// Gives the host whose namespace the thread is in an uplink, addresses and default routes.
-fn connect(host: Host) -> io::Result<Tun> {
+fn connect(host: Host, gateway: Option<Ipv4Addr>) -> io::Result<Tun> {
     enable_ipv6()?;
     let tun = Tun::create("uplink")?;
     let index = tun.index();
@@ -79,7 +100,8 @@ fn connect(host: Host) -> io::Result<Tun> {
         netlink.add_address(&InterfaceAddress { index, address, prefix_len, lifetime })?;
     }
     if !host.ipv4().is_empty() {
-        netlink.add_route(&Route::on_link(Ipv4Addr::UNSPECIFIED.into(), 0, index))?;
+        let on_link = Route::on_link(Ipv4Addr::UNSPECIFIED.into(), 0, index);
+        netlink.add_route(&Route { gateway: gateway.map(IpAddr::V4), ..on_link })?;
     }
     if host.ipv6().is_some() {
         netlink.add_route(&Route::on_link(Ipv6Addr::UNSPECIFIED.into(), 0, index))?;

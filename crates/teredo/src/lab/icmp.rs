@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use teredo_wire::checksum;
 use teredo_wire::ipv6::next_header::ICMPV6;
 
-use super::packet::{DropReason, ECHO_REPLY, ECHO_REQUEST, ICMP, IPV4_HEADER_LEN};
+use super::packet::{DropReason, ECHO_REPLY, ECHO_REQUEST, HOPS, ICMP, IPV4_HEADER_LEN};
 use super::place::{Host, ROUTER_V6};
 
 /// The answer of the first router after `host` to a packet that it does not forward; `None` where
@@ -86,7 +86,6 @@ const UNREACHABLE_V6: u8 = 1;
 /// Time to live, or hop limit, exceeded in transit (RFC 792, RFC 4443 section 3.3), both code 0.
 const EXPIRED_V4: u8 = 11;
 const EXPIRED_V6: u8 = 3;
-const HOPS: u8 = 64;
 /// Bytes quoted behind the header (RFC 792).
 const QUOTED_V4_LEN: usize = 8;
 /// As much as fits the minimum MTU of 1280 bytes with both headers (RFC 4443 section 2.4).

@@ -7,7 +7,7 @@ use teredo_proto::Instant;
 use teredo_proto::random::{Random, Seed};
 use teredo_wire::address::is_teredo;
 
-use super::options::Nats;
+use super::nats::{Chain, Kind, Nats};
 use super::packet::{DropReason, End, Ipv4, Ipv6};
 use super::place::Host;
 use super::translator::Translator;
@@ -15,67 +15,106 @@ use super::translator::Translator;
 /// All routers and NATs of the lab.
 #[derive(Debug)]
 pub(super) struct Internet {
-    /// By the host behind it.
-    nats: [Option<Translator>; Host::ALL.len()],
+    /// By the host behind them.
+    ways: [Way; Host::ALL.len()],
+}
+
+/// What is between a host and the Internet: NATs, from the host outwards. A kernel's NAT is none of
+/// ours, but has a number for [`Next::Kernel`].
+type Way = Vec<Option<Translator>>;
+
+/// Where a packet is next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// On the public Internet on its way to this host, or at it.
+    Host(Host),
+    /// At a kernel's NAT before this host, which is so many NATs away from it.
+    Kernel(Host, usize),
+    /// At its end: a gateway has this answer.
+    Answered(Vec<u8>),
 }
 
 impl Internet {
     /// An Internet with `nats` before the clients.
-    pub(super) fn new(nats: Nats, seed: Seed) -> Self {
+    pub(super) fn new(nats: Nats, now: Instant, seed: Seed) -> Self {
         let mut random = Random::new(seed);
-        let mut translators = [const { None }; Host::ALL.len()];
-        for (client, nat) in Host::CLIENTS.into_iter().zip(nats.0) {
-            translators[client.index()] = client
-                .nat()
-                .map(|external| Translator::new(nat.config(), external, random.bytes()));
+        let mut ways = [const { Vec::new() }; Host::ALL.len()];
+        for (client, chain) in Host::CLIENTS.into_iter().zip(nats.0) {
+            ways[client.index()] = way(client, chain, now, &mut random);
         }
-        Self { nats: translators }
+        Self { ways }
     }
 
-    /// Takes a packet from the wire of `from`, through its NAT if there is one, and tells whose it
-    /// is.
+    /// Takes a packet from the wire of `from`, or from the outside of a NAT before it that is
+    /// `level` - 1 NATs away, through all NATs that are ours.
     pub(super) fn leave(
         &mut self,
         now: Instant,
-        from: Host,
+        (from, level): (Host, usize),
         packet: &mut [u8],
-    ) -> Result<Host, DropReason> {
-        let nat = &mut self.nats[from.index()];
+    ) -> Result<Next, DropReason> {
+        let way = &mut self.ways[from.index()];
         if packet.first().is_some_and(|first| first >> 4 == 6) {
             let mut packet = Ipv6::parse(packet)?;
-            if nat.is_some() {
+            if !way.is_empty() {
                 return Err(DropReason::NoIpv6);
             }
             let to = route_v6(packet.destination())?;
-            return packet.hop().map(|()| to);
+            return packet.hop().map(|()| Next::Host(to));
         }
         let mut packet = Ipv4::parse(packet)?;
-        let to = route_v4(packet.address(End::Destination))?;
+        let to = packet.address(End::Destination);
+        if let (0, Some(Some(nat))) = (level, way.first_mut())
+            && to == from.router()
+        {
+            return nat.answer(now, &packet).map(Next::Answered).ok_or(DropReason::NoRoute);
+        }
+        let to = route_v4(to)?;
         packet.hop()?;
-        if let Some(nat) = nat {
+        for (level, nat) in way.iter_mut().enumerate().skip(level) {
+            let Some(nat) = nat else { return Ok(Next::Kernel(from, level)) };
             nat.outbound(now, &mut packet)?;
         }
-        Ok(to)
+        Ok(Next::Host(to))
     }
 
-    /// Brings a packet to the wire of `to`, through its NAT if there is one.
+    /// Brings a packet from the public Internet to the wire of `to`, or on from the inside of a NAT
+    /// before it that is `level` NATs away, through all NATs that are ours.
     pub(super) fn arrive(
         &mut self,
         now: Instant,
-        to: Host,
+        (to, level): (Host, Option<usize>),
         packet: &mut [u8],
-    ) -> Result<(), DropReason> {
-        match &mut self.nats[to.index()] {
-            Some(nat) => nat.inbound(now, &mut Ipv4::parse(packet)?),
-            None => Ok(()),
+    ) -> Result<Next, DropReason> {
+        let way = &mut self.ways[to.index()];
+        let level = level.unwrap_or(way.len());
+        if level == 0 {
+            return Ok(Next::Host(to));
         }
+        let mut packet = Ipv4::parse(packet)?;
+        for (level, nat) in way.iter_mut().enumerate().take(level).rev() {
+            let Some(nat) = nat else { return Ok(Next::Kernel(to, level)) };
+            nat.inbound(now, &mut packet)?;
+        }
+        Ok(Next::Host(to))
     }
 }
 
+fn way(client: Host, chain: Chain, now: Instant, random: &mut Random) -> Way {
+    let count = chain.kinds().count();
+    let nat = |(level, kind)| {
+        let outside = if level + 1 == count { client.publics() } else { &client.between()[1..] };
+        let Kind::Model(key, config) = kind else { return None };
+        let addresses = if key == "addr" { outside } else { &outside[..1] };
+        Some(Translator::new(config, addresses, now, random.bytes()))
+    };
+    chain.kinds().enumerate().map(nat).collect()
+}
+
 fn route_v4(to: Ipv4Addr) -> Result<Host, DropReason> {
-    let owns = |host: &Host| match host.nat() {
-        Some(external) => external == to,
-        None => host.ipv4().contains(&to),
+    let owns = |host: &Host| match host.publics() {
+        [] => host.ipv4().contains(&to),
+        publics => publics.contains(&to),
     };
     if to.is_multicast() || to.is_broadcast() {
         return Err(DropReason::Multicast);
@@ -97,13 +136,21 @@ fn route_v6(to: Ipv6Addr) -> Result<Host, DropReason> {
 mod tests {
     use teredo_wire::checksum;
 
-    use super::super::icmp;
+    use super::super::{icmp, packet};
     use super::*;
 
     const NOW: Instant = Instant::from_nanos(0);
 
-    fn internet() -> Internet {
-        Internet::new("cone,ar".parse().unwrap(), [7; 32])
+    fn internet(nats: &str) -> Internet {
+        Internet::new(nats.parse().unwrap(), NOW, [7; 32])
+    }
+
+    /// Takes a packet all the way, if no kernel is in between.
+    fn carry(internet: &mut Internet, from: Host, packet: &mut [u8]) -> Result<Next, DropReason> {
+        match internet.leave(NOW, (from, 0), packet)? {
+            Next::Host(to) => internet.arrive(NOW, (to, None), packet),
+            next @ (Next::Kernel(..) | Next::Answered(_)) => Ok(next),
+        }
     }
 
     /// Bytes that are random but for what decides how far they get.
@@ -134,14 +181,13 @@ mod tests {
     #[test]
     fn whatever_a_host_sends_arrives_or_is_dropped_for_a_reason() {
         let mut random = Random::new([3; 32]);
-        let mut internet = internet();
+        let mut internet = internet("cone,ar+pr");
         let (mut arrived, mut reasons) = (0, Vec::new());
         for _ in 0..50_000 {
             let from = Host::ALL[random.below(5) as usize];
             let mut packet = packet(&mut random, from);
-            let to = internet.leave(NOW, from, &mut packet);
-            match to.and_then(|to| internet.arrive(NOW, to, &mut packet)) {
-                Ok(()) => arrived += 1,
+            match carry(&mut internet, from, &mut packet) {
+                Ok(_) => arrived += 1,
                 Err(reason) => {
                     icmp::answer(reason, from, &packet);
                     reasons.push(reason.name());
@@ -164,34 +210,93 @@ mod tests {
         assert!(reachable.iter().all(|it| reasons.contains(it)), "{reasons:?}");
     }
 
-    #[test]
-    fn a_datagram_and_its_answer_pass_the_nat() {
-        let mut internet = internet();
-        let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 192, 168, 1, 2];
-        packet.extend([203, 0, 113, 10, 0x9C, 0x40, 0x0D, 0xD8, 0, 8, 0, 0]);
-        let sum = checksum::ipv4_header(&packet[..20]);
-        packet[10..12].copy_from_slice(&sum.to_be_bytes());
-        assert_eq!(internet.leave(NOW, Host::Client1, &mut packet), Ok(Host::Server));
-        assert_eq!(internet.arrive(NOW, Host::Server, &mut packet), Ok(()));
-        assert_eq!(packet[12..16], [203, 0, 113, 101]);
+    fn endpoints(packet: &mut [u8]) -> [String; 2] {
+        let packet = Ipv4::parse(packet).unwrap();
+        [End::Source, End::Destination].map(|end| packet.endpoint(end).unwrap().to_string())
+    }
 
-        // The server turns it round.
-        let (source, destination) = packet[12..20].split_at_mut(4);
-        source.swap_with_slice(destination);
-        let (source, destination) = packet[20..24].split_at_mut(2);
-        source.swap_with_slice(destination);
-        assert_eq!(internet.leave(NOW, Host::Server, &mut packet), Ok(Host::Client1));
-        assert_eq!(internet.arrive(NOW, Host::Client1, &mut packet), Ok(()));
-        assert_eq!(packet[16..24], [192, 168, 1, 2, 0x0D, 0xD8, 0x9C, 0x40]);
-        assert_eq!(packet[8], 62, "two hops");
-        // Nobody has sent from behind the other NAT.
-        packet[16..20].copy_from_slice(&[203, 0, 113, 102]);
-        packet[10..12].fill(0);
-        let sum = checksum::ipv4_header(&packet[..20]);
-        packet[10..12].copy_from_slice(&sum.to_be_bytes());
-        assert_eq!(internet.leave(NOW, Host::Server, &mut packet), Ok(Host::Client2));
-        let refused = internet.arrive(NOW, Host::Client2, &mut packet);
-        assert_eq!(refused, Err(DropReason::Refused));
+    fn datagram(from: &str, to: &str, payload: &[u8]) -> Vec<u8> {
+        packet::udp(from.parse().unwrap(), to.parse().unwrap(), payload).unwrap()
+    }
+
+    #[test]
+    fn a_datagram_and_its_answer_pass_the_nats() {
+        for nats in ["cone,ar", "ps+cone,ar"] {
+            let mut internet = internet(nats);
+            let mut sent = datagram("192.168.1.2:40000", "203.0.113.10:3544", &[]);
+            let arrived = carry(&mut internet, Host::Client1, &mut sent);
+            assert_eq!(arrived, Ok(Next::Host(Host::Server)));
+            let [mapped, server] = endpoints(&mut sent);
+            assert!(mapped.starts_with("203.0.113.101:"), "{mapped}");
+
+            let mut answer = datagram(&server, &mapped, &[]);
+            let arrived = carry(&mut internet, Host::Server, &mut answer);
+            assert_eq!(arrived, Ok(Next::Host(Host::Client1)));
+            assert_eq!(endpoints(&mut answer), [server.as_str(), "192.168.1.2:40000"]);
+            assert_eq!(answer[8], 63, "one hop");
+            // Nobody has sent from behind the other NAT.
+            let mut unasked = datagram(&server, "203.0.113.102:40000", &[]);
+            let refused = carry(&mut internet, Host::Server, &mut unasked);
+            assert_eq!(refused, Err(DropReason::Refused));
+        }
+    }
+
+    #[test]
+    fn a_packet_stops_at_each_nat_of_the_kernel() {
+        let mut internet = internet("pr+kernel,cone");
+        let mut packet = datagram("192.168.1.2:40000", "203.0.113.10:3544", &[]);
+        let next = internet.leave(NOW, (Host::Client1, 0), &mut packet);
+        assert_eq!(next, Ok(Next::Kernel(Host::Client1, 1)));
+        assert_eq!(endpoints(&mut packet), ["100.64.1.2:40000", "203.0.113.10:3544"]);
+        let next = internet.leave(NOW, (Host::Client1, 2), &mut packet);
+        assert_eq!(next, Ok(Next::Host(Host::Server)));
+
+        let mut answer = datagram("203.0.113.10:3544", "203.0.113.101:40000", &[]);
+        let next = internet.arrive(NOW, (Host::Client1, None), &mut answer);
+        assert_eq!(next, Ok(Next::Kernel(Host::Client1, 1)));
+        let mut answer = datagram("203.0.113.10:3544", "100.64.1.2:40000", &[]);
+        let next = internet.arrive(NOW, (Host::Client1, Some(1)), &mut answer);
+        assert_eq!(next, Ok(Next::Host(Host::Client1)));
+        assert_eq!(endpoints(&mut answer), ["203.0.113.10:3544", "192.168.1.2:40000"]);
+    }
+
+    #[test]
+    fn a_gateway_maps_ports_where_its_kind_does() {
+        // NAT-PMP: port 40000 for 7200 s.
+        let request = [0, 1, 0, 0, 0x9C, 0x40, 0x9C, 0x40, 0, 0, 0x1C, 0x20];
+        for (nats, is_granted) in [("upr", true), ("ups", true), ("upr+ps", true), ("pr", false)] {
+            let mut internet = internet(nats);
+            let mut ask = datagram("192.168.1.2:40000", "192.168.1.1:5351", &request);
+            let answer = carry(&mut internet, Host::Client1, &mut ask);
+            let mut answer = match answer {
+                Ok(Next::Answered(answer)) => answer,
+                other => {
+                    assert_eq!((other, is_granted), (Err(DropReason::NoRoute), false), "{nats}");
+                    continue;
+                }
+            };
+            assert_eq!(endpoints(&mut answer), ["192.168.1.1:5351", "192.168.1.2:40000"]);
+            assert_eq!(answer[28..32], [0, 129, 0, 0], "success, {nats}");
+            let mut stranger = datagram("203.0.113.20:1", "203.0.113.101:40000", &[]);
+            let arrived = carry(&mut internet, Host::Relay, &mut stranger);
+            let is_nested = nats.contains('+');
+            assert_eq!(arrived.is_ok(), !is_nested, "{nats}");
+        }
+    }
+
+    #[test]
+    fn a_nat_with_several_addresses_uses_them() {
+        let mut internet = internet("addr");
+        let mut sources = std::collections::BTreeSet::new();
+        for port in 1..50 {
+            let to = format!("203.0.113.10:{port}");
+            let mut packet = datagram("192.168.1.2:40000", &to, &[]);
+            carry(&mut internet, Host::Client1, &mut packet).unwrap();
+            sources.insert(Ipv4Addr::from(*packet[12..].first_chunk::<4>().unwrap()));
+        }
+        let publics: std::collections::BTreeSet<_> =
+            Host::Client1.publics().iter().copied().collect();
+        assert_eq!(sources, publics);
     }
 
     #[test]

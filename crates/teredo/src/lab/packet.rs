@@ -69,6 +69,27 @@ impl DropReason {
     }
 }
 
+/// A packet with a UDP datagram; `None` if that is too long for one.
+pub(super) fn udp(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Option<Vec<u8>> {
+    let udp_len = u16::try_from(UDP_HEADER_LEN + payload.len()).ok()?;
+    let total_len = udp_len.checked_add(IPV4_HEADER_LEN as u16)?;
+    let mut packet = vec![0x45, 0];
+    packet.extend(total_len.to_be_bytes());
+    packet.extend([0, 0, 0, 0, HOPS, UDP, 0, 0]);
+    packet.extend(from.ip().octets());
+    packet.extend(to.ip().octets());
+    let sum = checksum::ipv4_header(&packet);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet.extend([from.port(), to.port(), udp_len, 0].map(u16::to_be_bytes).as_flattened());
+    packet.extend(payload);
+    let datagram = &mut packet[IPV4_HEADER_LEN..];
+    let sum = checksum::ipv4(*from.ip(), *to.ip(), UDP, datagram);
+    // 0 would mean that there is none (RFC 768).
+    let sum = if sum == 0 { u16::MAX } else { sum };
+    datagram[6..8].copy_from_slice(&sum.to_be_bytes());
+    Some(packet)
+}
+
 /// One of the two ends of a packet's path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -119,6 +140,13 @@ impl<'a> Ipv4<'a> {
     pub(super) fn is_fragment(&self) -> bool {
         const MORE_FRAGMENTS_AND_OFFSET: u16 = 0x3FFF;
         u16::from_be_bytes([self.bytes[6], self.bytes[7]]) & MORE_FRAGMENTS_AND_OFFSET != 0
+    }
+
+    /// What it carries, if that is a UDP datagram.
+    pub(super) fn udp_payload(&self) -> Option<&[u8]> {
+        let datagram = self.bytes.get(self.header_len..).filter(|_| self.protocol() == UDP)?;
+        let len = usize::from(self.u16_at(4)?);
+        datagram.get(UDP_HEADER_LEN..len)
     }
 
     /// Forwards it by one hop.
@@ -316,6 +344,9 @@ const ICMP_ERRORS: [u8; 3] = [3, 11, 12];
 const ICMP_HEADER_LEN: usize = 8;
 /// Bytes of the payload that every ICMP error quotes; no transport has less.
 pub(super) const QUOTED_PAYLOAD_LEN: usize = 8;
+const UDP_HEADER_LEN: usize = 8;
+/// How far the packets of the lab's own routers get.
+pub(super) const HOPS: u8 = 64;
 /// Bytes of an IPv4 header without options.
 pub(super) const IPV4_HEADER_LEN: usize = 20;
 

@@ -73,12 +73,22 @@ impl Host {
         }
     }
 
-    /// The public address of the NAT before it.
-    pub(super) const fn nat(self) -> Option<Ipv4Addr> {
+    /// The public addresses of the NAT before it, of which most kinds use the first one only.
+    pub(super) const fn publics(self) -> &'static [Ipv4Addr] {
         match self {
-            Self::Client1 => Some(Ipv4Addr::new(203, 0, 113, 101)),
-            Self::Client2 => Some(Ipv4Addr::new(203, 0, 113, 102)),
-            Self::Server | Self::Relay | Self::Native => None,
+            Self::Client1 => &PUBLIC1,
+            Self::Client2 => &PUBLIC2,
+            Self::Server | Self::Relay | Self::Native => &[],
+        }
+    }
+
+    /// The network between two NATs before it, a /24: the router and, of the inner NAT, as many
+    /// addresses as [`publics`](Self::publics).
+    pub(super) const fn between(self) -> &'static [Ipv4Addr] {
+        match self {
+            Self::Client1 => &BETWEEN1,
+            Self::Client2 => &BETWEEN2,
+            Self::Server | Self::Relay | Self::Native => &[],
         }
     }
 
@@ -97,6 +107,12 @@ impl Host {
 pub(super) const INTERNET: &str = "203.0.113.0/24";
 const CLIENT1: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
 const CLIENT2: Ipv4Addr = Ipv4Addr::new(192, 168, 2, 2);
+/// Four for each client's NAT, so that one with several external addresses has some.
+const PUBLIC1: [Ipv4Addr; 4] = [public(101), public(111), public(121), public(131)];
+const PUBLIC2: [Ipv4Addr; 4] = [public(102), public(112), public(122), public(132)];
+/// Of the range for networks between NATs (RFC 6598).
+const BETWEEN1: [Ipv4Addr; 5] = between(1);
+const BETWEEN2: [Ipv4Addr; 5] = between(2);
 /// The server's primary address.
 pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 /// The server's secondary address.
@@ -109,6 +125,21 @@ pub(super) const V6HOST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 6, 0, 0, 0, 0, 
 pub(super) const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 /// Bytes of the largest packet on a wire.
 pub(super) const WIRE_MTU: usize = 1500;
+
+const fn public(host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(203, 0, 113, host)
+}
+
+const fn between(net: u8) -> [Ipv4Addr; 5] {
+    let [a, b, c] = [100, 64, net];
+    [
+        Ipv4Addr::new(a, b, c, 1),
+        Ipv4Addr::new(a, b, c, 2),
+        Ipv4Addr::new(a, b, c, 3),
+        Ipv4Addr::new(a, b, c, 4),
+        Ipv4Addr::new(a, b, c, 5),
+    ]
+}
 
 #[cfg(test)]
 mod tests {

@@ -31,7 +31,7 @@ impl Results {
     pub(super) fn of(args: &Args) -> Self {
         let mut results = Self::default();
         for (client, nat) in Host::CLIENTS.into_iter().zip(args.nat.0) {
-            results.client_mut(client).nat = nat.key();
+            results.client_mut(client).nat = nat.to_string();
         }
         results
     }
@@ -52,7 +52,7 @@ impl Results {
 pub(super) struct ClientResult {
     pub(super) state: Option<String>,
     /// The key of the NAT before it.
-    pub(super) nat: &'static str,
+    pub(super) nat: String,
     /// What it thinks of its NAT.
     pub(super) nat_seen: Option<String>,
     pub(super) address: Option<Ipv6Addr>,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 use std::time::Instant;
 
-use super::options::NatKey;
+use super::nats::Chain;
 use super::place::{Host, RELAY, SERVER, SERVER_SECONDARY, V6HOST};
 use super::results::{ClientResult, PingResult, Results, TransferResult};
 use super::wires::{Totals, Traffic};
@@ -25,17 +25,20 @@ impl Story {
     }
 
     /// Shows what is being built.
-    pub(super) fn picture(&mut self, nats: [NatKey; 2], delay_ms: u64) {
-        let boxes = nats.map(|nat| format!("[{:^4}]", nat.key()));
+    pub(super) fn picture(&mut self, nats: [Chain; 2], delay_ms: u64) {
+        let boxes = nats.map(|nat| format!("[{nat:^4}]"));
+        let width = boxes.iter().map(|it| it.len() + 2).max().unwrap_or(0).max(12);
+        let [first, second] = boxes.map(|it| format!("{it:-^width$}"));
+        let gap = " ".repeat(width - 2);
         self.print(&format!(
             "
-  client 1 ---{}---+                         +--- relay ---+
-  192.168.1.2          |      IPv4 Internet      |             |    IPv6 Internet
-                       +----- 203.0.113.0/24 ----+             +--- {V6HOST}
-  192.168.2.2          |                         |             |
-  client 2 ---{}---+                         +--- server --+
+  client 1 {first}+                         +--- relay ---+
+  192.168.1.2{gap}|      IPv4 Internet      |             |    IPv6 Internet
+  {:9}{gap}  +----- 203.0.113.0/24 ----+             +--- {V6HOST}
+  192.168.2.2{gap}|                         |             |
+  client 2 {second}+                         +--- server --+
 ",
-            boxes[0], boxes[1]
+            ""
         ));
         if delay_ms > 0 {
             self.print(&format!(
@@ -66,7 +69,7 @@ impl Story {
     }
 
     /// Tells what the clients found out about their NATs.
-    pub(super) fn nats(&mut self, nats: [NatKey; 2], results: [&ClientResult; 2]) {
+    pub(super) fn nats(&mut self, nats: [Chain; 2], results: [&ClientResult; 2]) {
         for ((client, nat), result) in Host::CLIENTS.into_iter().zip(nats).zip(results) {
             let seen = result.nat_seen.as_deref().unwrap_or("unknown");
             self.step(&format!("{} sees its {} as {seen}", client.name(), nat.name()));

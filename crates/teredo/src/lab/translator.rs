@@ -1,33 +1,45 @@
-//! A NAT box: the simulator's NAT model applied to real packets.
+//! A NAT box: the simulator's NAT model applied to real packets, and the gateway on it.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use teredo_proto::Instant;
 use teredo_proto::random::Seed;
-use teredo_sim::{Nat, NatConfig};
+use teredo_sim::{Gateway, GatewayConfig, Nat, NatConfig};
+use teredo_wire::pcp;
 
-use super::packet::{DropReason, End, ICMP, Ipv4, TCP, UDP};
+use super::packet::{self, DropReason, End, ICMP, Ipv4, TCP, UDP};
 
 /// A NAT before one client. UDP, TCP and echo each have ports, or identifiers, of their own.
 #[derive(Debug)]
 pub(super) struct Translator {
-    external: Ipv4Addr,
+    /// On the kinds that map ports for whoever asks, by PCP and NAT-PMP.
+    gateway: Option<Gateway>,
     udp: Nat,
     tcp: Nat,
     echo: Nat,
 }
 
 impl Translator {
-    /// A NAT whose public address is `external`.
-    pub(super) fn new(config: NatConfig, external: Ipv4Addr, seed: Seed) -> Self {
+    /// A NAT that owns the `external` addresses, switched on now.
+    pub(super) fn new(config: NatConfig, external: &[Ipv4Addr], now: Instant, seed: Seed) -> Self {
+        let first = external.first().filter(|_| config.gives_explicit);
+        let gateway = first.map(|first| Gateway::new(GatewayConfig::new(), *first, now));
         let [udp, tcp, echo] = ["udp", "tcp", "echo"].map(|protocol| {
             let mut seed = seed;
             for (byte, letter) in seed.iter_mut().zip(protocol.bytes()) {
                 *byte ^= letter;
             }
-            Nat::new(config, vec![external], seed)
+            Nat::new(config, external.to_vec(), seed)
         });
-        Self { external, udp, tcp, echo }
+        Self { gateway, udp, tcp, echo }
+    }
+
+    /// The answer to a request for a mapping that came from the inside, if this is one.
+    pub(super) fn answer(&mut self, now: Instant, packet: &Ipv4<'_>) -> Option<Vec<u8>> {
+        let (from, to) = ends(packet).ok()?;
+        let request = packet.udp_payload().filter(|_| to.port() == pcp::SERVER_PORT)?;
+        let answer = self.gateway.as_mut()?.answer(now, &mut self.udp, from, request)?;
+        packet::udp(to, from, &answer)
     }
 
     /// Translates a packet on its way out.
@@ -36,7 +48,7 @@ impl Translator {
         now: Instant,
         packet: &mut Ipv4<'_>,
     ) -> Result<(), DropReason> {
-        if packet.address(End::Destination) == self.external {
+        if self.udp.owns(packet.address(End::Destination)) {
             return Err(DropReason::Hairpin);
         }
         let (internal, remote) = ends(packet)?;

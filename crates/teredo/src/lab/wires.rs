@@ -13,7 +13,8 @@ use teredo_sys::epoll::{Events, Interest, Poller};
 use teredo_sys::tun::Tun;
 
 use super::icmp;
-use super::internet::Internet;
+use super::internet::{Internet, Next};
+use super::kernel_nat::{KernelNat, Side};
 use super::packet::DropReason;
 use super::place::{Host, WIRE_MTU};
 use super::trace::{Trace, Wire};
@@ -27,10 +28,11 @@ pub(super) struct Wires {
 }
 
 impl Wires {
-    /// Connects the uplinks, given in the order of [`Host::ALL`]. A packet takes `delay` on each
-    /// of the two access links that it passes.
+    /// Connects the uplinks, given in the order of [`Host::ALL`], and the kernel's NATs. A packet
+    /// takes `delay` on each of the two access links that it passes.
     pub(super) fn start(
         uplinks: [Tun; Host::ALL.len()],
+        kernel_nats: Vec<KernelNat>,
         internet: Internet,
         delay: Duration,
         trace: Trace,
@@ -39,10 +41,16 @@ impl Wires {
         for host in Host::ALL {
             poller.add(&uplinks[host.index()], host.index() as u64, Interest::Read)?;
         }
+        for (index, nat) in kernel_nats.iter().enumerate() {
+            for side in Side::ALL {
+                poller.add(nat.device(side), token_of(index, side), Interest::Read)?;
+            }
+        }
         let (stopped, stop) = io::pipe()?;
         poller.add(&stopped, STOP, Interest::Read)?;
         let carrier = Carrier {
             uplinks,
+            kernel_nats,
             internet,
             transit: delay * 2,
             under_way: VecDeque::new(),
@@ -86,6 +94,7 @@ pub(super) struct Traffic {
 
 struct Carrier {
     uplinks: [Tun; Host::ALL.len()],
+    kernel_nats: Vec<KernelNat>,
     internet: Internet,
     /// Time from one host to any other: there is no queueing, so that one queue serves all wires.
     transit: Duration,
@@ -104,7 +113,8 @@ struct UnderWay {
 impl Carrier {
     /// Runs until the pipe is closed.
     fn run(mut self, poller: &Poller) -> Totals {
-        let mut events = Events::with_capacity(Host::ALL.len() + 1);
+        let sources = Host::ALL.len() + 2 * self.kernel_nats.len() + 1;
+        let mut events = Events::with_capacity(sources);
         let result = loop {
             self.deliver_due();
             if let Err(error) = poller.wait(&mut events, self.patience()) {
@@ -117,10 +127,7 @@ impl Carrier {
                 self.trace.flush();
             }
             for event in events.iter() {
-                let host = Host::ALL.into_iter().find(|it| it.index() as u64 == event.token);
-                if let Some(host) = host {
-                    self.read_burst(host);
-                }
+                self.read_burst(event.token);
             }
         };
         let counts = DropReason::ALL.into_iter().zip(self.drops);
@@ -138,14 +145,26 @@ impl Carrier {
         due.into_iter().chain(flush).min()
     }
 
-    fn read_burst(&mut self, from: Host) {
+    /// Reads packets from the device with this token, some of them.
+    fn read_burst(&mut self, token: u64) {
         let mut buffer = [0; WIRE_MTU];
+        let host = Host::ALL.into_iter().find(|host| host.index() as u64 == token);
+        let sides = (0..self.kernel_nats.len()).flat_map(|at| Side::ALL.map(|side| (at, side)));
+        let nat = sides.into_iter().find(|&(at, side)| token_of(at, side) == token);
         for _ in 0..BURST_PACKETS {
+            let received = match (host, nat) {
+                (Some(host), _) => self.uplinks[host.index()].recv(&mut buffer),
+                (None, Some((at, side))) => self.kernel_nats[at].device(side).recv(&mut buffer),
+                (None, None) => return,
+            };
             // Anything but "nothing more" is about one packet, which is lost.
-            match self.uplinks[from.index()].recv(&mut buffer) {
-                Ok(len) => self.take(from, &mut buffer[..len]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => self.count(DropReason::Broken),
+            match (received, host, nat) {
+                (Ok(len), Some(host), _) => self.take(host, &mut buffer[..len]),
+                (Ok(len), None, Some((at, side))) => {
+                    self.take_translated(at, side, &mut buffer[..len]);
+                }
+                (Err(error), ..) if error.kind() == io::ErrorKind::WouldBlock => return,
+                (Ok(_) | Err(_), ..) => self.count(DropReason::Broken),
             }
         }
     }
@@ -154,9 +173,39 @@ impl Carrier {
     fn take(&mut self, from: Host, packet: &mut [u8]) {
         let now = now();
         self.record(Wire::Uplink(from), packet);
-        match self.internet.leave(now, from, packet) {
-            Ok(to) => {
-                if from.nat().is_some() {
+        match self.internet.leave(now, (from, 0), packet) {
+            Ok(next) => self.bring(now, (from, next), packet),
+            Err(reason) => {
+                self.count(reason);
+                if let Some(answer) = icmp::answer(reason, from, packet) {
+                    self.put(from, &answer);
+                }
+            }
+        }
+    }
+
+    /// Takes a packet that comes out of a kernel's NAT.
+    fn take_translated(&mut self, at: usize, side: Side, packet: &mut [u8]) {
+        let now = now();
+        let KernelNat { client, level, .. } = self.kernel_nats[at];
+        let next = match side {
+            Side::Outside => self.internet.leave(now, (client, level + 1), packet),
+            Side::Inside => self.internet.arrive(now, (client, Some(level)), packet),
+        };
+        match (next, side) {
+            (Ok(next), Side::Outside) => self.bring(now, (client, next), packet),
+            (Ok(next), Side::Inside) => self.deliver(next, packet),
+            (Err(reason), _) => self.count(reason),
+        }
+    }
+
+    /// Brings a packet on its way out to where it is next.
+    fn bring(&mut self, now: Instant, (from, next): (Host, Next), packet: &mut [u8]) {
+        match next {
+            Next::Answered(answer) => self.put(from, &answer),
+            Next::Kernel(client, level) => self.translate((client, level), Side::Inside, packet),
+            Next::Host(to) => {
+                if !from.publics().is_empty() {
                     self.record(Wire::Outside(from), packet);
                 }
                 if self.transit.is_zero() {
@@ -165,12 +214,15 @@ impl Carrier {
                     self.send_off(now + self.transit, to, packet);
                 }
             }
-            Err(reason) => {
-                self.count(reason);
-                if let Some(answer) = icmp::answer(reason, from, packet) {
-                    self.put(from, &answer);
-                }
-            }
+        }
+    }
+
+    /// Gives a packet to a kernel's NAT, on this side of it.
+    fn translate(&mut self, place: (Host, usize), side: Side, packet: &[u8]) {
+        let mut nats = self.kernel_nats.iter();
+        let nat = nats.find(|nat| (nat.client, nat.level) == place);
+        if nat.is_none_or(|nat| nat.device(side).send(packet).is_err()) {
+            self.count(DropReason::Unwritable);
         }
     }
 
@@ -188,14 +240,23 @@ impl Carrier {
         }
     }
 
-    /// Brings a packet to the wire of `to`.
+    /// Brings a packet from the Internet to `to`.
     fn arrive(&mut self, now: Instant, to: Host, packet: &mut [u8]) {
-        if to.nat().is_some() {
+        if !to.publics().is_empty() {
             self.record(Wire::Outside(to), packet);
         }
-        match self.internet.arrive(now, to, packet) {
-            Ok(()) => self.put(to, packet),
+        match self.internet.arrive(now, (to, None), packet) {
+            Ok(next) => self.deliver(next, packet),
             Err(reason) => self.count(reason),
+        }
+    }
+
+    /// Brings a packet on its way in to where it is next.
+    fn deliver(&mut self, next: Next, packet: &[u8]) {
+        match next {
+            Next::Host(to) => self.put(to, packet),
+            Next::Kernel(to, level) => self.translate((to, level), Side::Outside, packet),
+            Next::Answered(_) => {}
         }
     }
 
@@ -224,7 +285,12 @@ fn now() -> Instant {
     Instant::from_nanos(now_ns())
 }
 
-/// The token of the pipe that ends the thread; those of the uplinks are small.
+/// The token of one side of a kernel's NAT, after those of the uplinks.
+const fn token_of(index: usize, side: Side) -> u64 {
+    (Host::ALL.len() + 2 * index + side as usize) as u64
+}
+
+/// The token of the pipe that ends the thread; those of the devices are small.
 const STOP: u64 = u64::MAX;
 
 /// Packets read from one uplink before the others get their turn: enough to make waiting cheap, few

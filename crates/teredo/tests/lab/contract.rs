@@ -90,6 +90,82 @@ fn clients_behind_symmetric_nats_are_met_where_rfc_6081_can() {
     }
 }
 
+/// Mapping ports on request, and a NAT with several addresses.
+#[test]
+fn clients_behind_the_other_kinds_of_nat_meet() {
+    if is_impossible() {
+        return;
+    }
+    for (nats, seen) in [
+        ("upr,pr", ["endpoint-independent", "endpoint-independent"]),
+        ("ups,ups", ["port-symmetric", "port-symmetric"]),
+        ("upr,ps", ["endpoint-independent", "port-symmetric"]),
+        ("cone,addr", ["endpoint-independent", "address-symmetric"]),
+    ] {
+        let output = lab(&["--json", "--bytes", "10K", "--nat", nats]).output().unwrap();
+        expect_code(&output, 0);
+        let json = json(&output);
+        for (client, seen) in ["client1", "client2"].into_iter().zip(seen) {
+            // Two draws from the pool may be the same address.
+            let may_coincide = seen == "address-symmetric" && json[client]["nat_seen"] != seen;
+            let seen = if may_coincide { "port-symmetric" } else { seen };
+            assert_eq!(json[client]["nat_seen"], seen, "{nats}");
+            // A port that was asked for is what the server sees.
+            if nats.split(',').any(|kind| kind == "ups") {
+                let port = json[client]["port"].as_u64().unwrap();
+                let mapped = json[client]["mapped"].as_str().unwrap();
+                assert!(mapped.ends_with(&format!(":{port}")), "{mapped} {port}");
+            }
+        }
+        assert_eq!(json["peer_ping"]["received"], 5, "{nats}");
+    }
+}
+
+/// Behind two NATs, of which one may be the kernel's.
+#[test]
+fn clients_behind_nested_and_kernel_nats_meet() {
+    if is_impossible() {
+        return;
+    }
+    for nats in ["pr+cone,ar+pr", "upr+pr,pr", "kernel,pr", "kernel+cone,pr+kernel"] {
+        let output = lab(&["--json", "--bytes", "10K", "--nat", nats]).output().unwrap();
+        if nats.contains("kernel") && stderr(&output).contains("nft") {
+            println!("skipped: {}", stderr(&output).lines().last().unwrap_or_default());
+            return;
+        }
+        expect_code(&output, 0);
+        let json = json(&output);
+        let (first, second) = nats.split_once(',').unwrap();
+        assert_eq!(
+            (&json["client1"]["nat"], &json["client2"]["nat"]),
+            (&first.into(), &second.into())
+        );
+        assert_eq!(json["peer_ping"]["received"], 5, "{nats}");
+        assert_eq!(json["transfer"]["verified"], true, "{nats}");
+    }
+}
+
+#[test]
+fn a_kernel_nat_without_nft_says_what_to_install() {
+    if is_impossible() {
+        return;
+    }
+    // With nothing where nft would be.
+    let script = "mount -t tmpfs none /usr/sbin && echo hidden && exec $0 lab --nat kernel";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+    let output = command.arg(env!("CARGO_BIN_EXE_teredo")).env("PATH", "/usr/bin:/bin").output();
+    let hidden = output.ok().filter(|output| output.stdout.starts_with(b"hidden"));
+    let Some(output) = hidden else {
+        println!("skipped: cannot hide /usr/sbin");
+        return;
+    };
+    expect_code(&output, 1);
+    let said = stderr(&output);
+    assert!(said.contains("install nftables"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
 #[test]
 fn what_cannot_be_connected_is_told() {
     if is_impossible() {
@@ -186,6 +262,7 @@ fn impossible_options_are_wrong_usage() {
     for arguments in [
         ["--nat", "symmetric"],
         ["--nat", "pr,pr,pr"],
+        ["--nat", "pr+"],
         ["--delay", "901"],
         ["--delay", "-1"],
         ["--bytes", "0"],
@@ -196,6 +273,15 @@ fn impossible_options_are_wrong_usage() {
         assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
         assert!(output.stdout.is_empty());
     }
+}
+
+#[test]
+fn an_unknown_kind_of_nat_is_answered_with_the_known_ones() {
+    let output = lab(&["--nat", "pr,symmetric"]).output().unwrap();
+    expect_code(&output, 2);
+    let said = stderr(&output);
+    let kinds = "cone, ar, pr, upr, ups, pp, seq, ps, addr, kernel";
+    assert!(said.contains(kinds) && said.contains("INNER+OUTER"), "{said}");
 }
 
 fn keys(json: &Value) -> Vec<&str> {

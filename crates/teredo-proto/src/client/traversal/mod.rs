@@ -17,6 +17,7 @@ mod mapped;
 mod port_preserving;
 mod ports;
 mod sequential;
+mod switches;
 mod symmetric;
 
 use core::net::SocketAddrV4;
@@ -27,6 +28,7 @@ use teredo_wire::{TEREDO_PORT, TeredoAddress};
 
 pub(super) use self::birthday::Probing;
 pub(super) use self::ports::RandomPorts;
+pub use self::switches::{Traversal, UnknownTechnique};
 use crate::client::Client;
 use crate::client::outbox::Trailers;
 use crate::client::peer::{Path, Search, Trust};
@@ -35,99 +37,6 @@ use crate::peers::PeerId;
 use crate::reason::DropReason;
 use crate::role::Local;
 use crate::time::Instant;
-
-/// Which ways to meet a peer a client uses beside RFC 4380's: the extensions of RFC 6081, then what
-/// goes beyond it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Traversal {
-    /// Symmetric NAT support (section 5.2).
-    pub symmetric: bool,
-    /// UPnP-enabled symmetric NAT (section 5.3).
-    pub mapped_symmetric: bool,
-    /// Port-preserving symmetric NAT (section 5.4).
-    pub port_preserving: bool,
-    /// Sequential port-symmetric NAT (section 5.5).
-    pub sequential: bool,
-    /// Hairpinning (section 5.6).
-    pub hairpin: bool,
-    /// Server load reduction (section 5.7).
-    pub load_reduction: bool,
-    /// The gateway is asked which port it will give a flow to the peer (RFC 6887 section 12).
-    pub peer_mapping: bool,
-    /// A predicted port is opened only when the peer has answered.
-    pub deferred_open: bool,
-    /// Other external addresses of a NAT with several are named to the peer.
-    pub address_pool: bool,
-    /// Many ports towards one endpoint, and one port towards many: only between clients that both
-    /// agree to it.
-    pub birthday: bool,
-    /// A helper passes packets on when nothing else works; without effect unless one is configured.
-    pub helper: bool,
-}
-
-impl Traversal {
-    /// Everything there is.
-    pub const ALL: Self = Self {
-        peer_mapping: true,
-        deferred_open: true,
-        address_pool: true,
-        birthday: true,
-        helper: true,
-        ..Self::RFC6081
-    };
-
-    /// The extensions of RFC 6081, and nothing beyond them.
-    pub const RFC6081: Self = Self {
-        symmetric: true,
-        mapped_symmetric: true,
-        port_preserving: true,
-        sequential: true,
-        hairpin: true,
-        load_reduction: true,
-        ..Self::NONE
-    };
-
-    /// RFC 4380 alone.
-    pub const NONE: Self = Self {
-        symmetric: false,
-        mapped_symmetric: false,
-        port_preserving: false,
-        sequential: false,
-        hairpin: false,
-        load_reduction: false,
-        peer_mapping: false,
-        deferred_open: false,
-        address_pool: false,
-        birthday: false,
-        helper: false,
-    };
-
-    /// Without those that depend on one that is off (sections 5.3 to 5.5, E-04).
-    #[must_use]
-    pub const fn with_dependencies(self) -> Self {
-        let port_preserving = self.port_preserving && self.symmetric;
-        let sequential = self.sequential && port_preserving;
-        let names_addresses = self.hairpin && self.symmetric;
-        Self {
-            mapped_symmetric: self.mapped_symmetric && self.symmetric,
-            port_preserving,
-            sequential,
-            peer_mapping: self.peer_mapping && port_preserving,
-            deferred_open: self.deferred_open && sequential,
-            address_pool: self.address_pool && names_addresses,
-            birthday: self.birthday && self.symmetric,
-            helper: self.helper && names_addresses,
-            ..self
-        }
-    }
-}
-
-impl Default for Traversal {
-    /// All but birthday probing, which a network may take for a scan.
-    fn default() -> Self {
-        Self { birthday: false, ..Self::ALL }
-    }
-}
 
 /// What is done to meet a peer, and what was learnt on the way.
 #[derive(Debug, Default)]
