@@ -317,8 +317,10 @@ impl Client {
     /// A bubble came to a port that was opened for probing: that is the way, although something may
     /// be heard along another one, which may lead in one direction only.
     pub(in crate::client) fn note_hit(&mut self, id: PeerId, accepted: &Accepted<'_>) {
+        let is_embedded = self.teredo_peer(id).is_some_and(|peer| peer.mapped == accepted.from);
         if let Local::Random(number) = accepted.on
             && accepted.is_bubble()
+            && is_embedded
             && self.probing.owner(number) == Some(accepted.source)
         {
             self.peers[id].trust = Trust::Unproven;
