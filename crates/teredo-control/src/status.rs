@@ -58,6 +58,9 @@ pub struct Snapshot {
     /// Whether the server asks for a new key for this client, whose old one still serves; none
     /// without a key.
     pub key_renewal: Option<bool>,
+    /// The refresh interval in seconds that was determined and is in force in place of the
+    /// configured one; none unless one was.
+    pub determined_interval_s: Option<u32>,
     /// What the daemon has given up; none if it runs without a sandbox.
     pub sandbox: Option<Sandbox>,
 }

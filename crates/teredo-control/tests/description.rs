@@ -151,6 +151,7 @@ fn full() -> Snapshot {
         interface_index: "7".parse().ok(),
         port: "51234".parse().ok(),
         key_renewal: Some(true),
+        determined_interval_s: Some(u32::MAX),
         sandbox: Some(Sandbox {
             capabilities: vec!["net_admin".to_owned()],
             no_new_privileges: true,

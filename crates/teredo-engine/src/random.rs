@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddrV4;
 
-use teredo_proto::role::{BIRTHDAY_PORTS_MAX, RANDOM_PORTS_MAX};
+use teredo_proto::role::PORTS_MAX;
 
 use crate::io::{DatagramSocket, Waiter};
 use crate::tally::Tally;
@@ -26,7 +26,7 @@ impl<S: DatagramSocket> RandomSockets<S> {
 
     /// Binds one more beside `service` and returns its port; `None` if there is none to be had.
     pub(crate) fn bind(&mut self, number: u16, service: &S) -> Option<u16> {
-        if self.sockets.len() >= RANDOM_PORTS_MAX + BIRTHDAY_PORTS_MAX {
+        if self.sockets.len() >= PORTS_MAX {
             return None;
         }
         let socket = service.bind_beside().ok()?;

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use teredo_proto::role::{BIRTHDAY_PORTS_MAX, RANDOM_PORTS_MAX, TRANSMIT_LEN_MAX};
+use teredo_proto::role::{PORTS_MAX, TRANSMIT_LEN_MAX};
 use teredo_proto::{
     Arrival, Counters, DropReason, Event, Inbound, Instant, Local, Outbound, Role, Transmit,
 };
@@ -103,7 +103,7 @@ impl<R: Role + Debug> Bench<R> {
             let is_new = self.ports.asked.insert(number) && !self.ports.open.contains(&number);
             assert!(is_new, "port {number} is asked for twice");
             let count = self.ports.asked.len() + self.ports.open.len();
-            assert!(count <= RANDOM_PORTS_MAX + BIRTHDAY_PORTS_MAX, "{count} ports");
+            assert!(count <= PORTS_MAX, "{count} ports");
             if self.ports.answers != Answers::Late {
                 self.ports.asked.remove(&number);
                 self.answer_port(number, self.ports.answers == Answers::Given);

@@ -2,6 +2,7 @@
 
 use core::net::{Ipv6Addr, SocketAddrV4};
 use core::ops::Range;
+use core::time::Duration;
 
 use crate::reason::{Counters, DropReason};
 use crate::time::Instant;
@@ -59,6 +60,10 @@ pub const RANDOM_PORTS_MAX: usize = 64;
 /// [`RANDOM_PORTS_MAX`] they are fewer than the 1,024 descriptors that a process has by default.
 pub const BIRTHDAY_PORTS_MAX: usize = 512;
 
+/// The most sockets that a client asks for: those, its random ports, and the secondary one of RFC
+/// 4380 section 5.2.7.
+pub const PORTS_MAX: usize = RANDOM_PORTS_MAX + BIRTHDAY_PORTS_MAX + 1;
+
 /// Where a datagram came from and on which socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
@@ -78,9 +83,9 @@ pub enum Local {
     /// What was sent to the multicast group of local discovery (RFC 4380 section 5.2.8). Nothing
     /// leaves from here.
     Discovery,
-    /// A random port of RFC 6081 section 3.3, one for each peer that needs it, or one of many that
-    /// are tried for a peer. Numbers are not used
-    /// again until 65,535 others have been.
+    /// A random port of RFC 6081 section 3.3, one for each peer that needs it, one of many that are
+    /// tried for a peer, or the secondary port of RFC 4380 section 5.2.7. Numbers are not used again
+    /// until 65,535 others have been.
     Random(u16),
 }
 
@@ -145,11 +150,13 @@ pub enum Event {
     /// The client learned what kind of NAT it is behind.
     NatKindChanged(NatKind),
     /// The role wants a socket more, on any free port; the answer goes to
-    /// [`Role::handle_bound`]. There are never more than [`RANDOM_PORTS_MAX`] of them,
-    /// and [`BIRTHDAY_PORTS_MAX`] for a while.
+    /// [`Role::handle_bound`]. There are never more than [`PORTS_MAX`] of them.
     BindPort(Local),
     /// The role has no more use for that socket, or for the answer.
     ReleasePort(Local),
+    /// From the next refresh on this refresh interval is in force, as far as is known of the NAT
+    /// (RFC 4380 section 5.2.7).
+    RefreshIntervalChanged(Duration),
     /// The server asks for a new key for the client (`true`), or no more (`false`). The old one
     /// still serves.
     KeyRenewal(bool),
@@ -281,6 +288,8 @@ pub enum Reason {
     RandomPort,
     /// The next step of birthday probing.
     Birthday,
+    /// A step in the determination of the refresh interval (RFC 4380 section 5.2.7).
+    Interval,
     /// The end of an overload.
     Overload,
 }

@@ -8,6 +8,7 @@ mod explicit;
 mod tests;
 
 use core::net::{Ipv4Addr, SocketAddrV4};
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use teredo_proto::Instant;
@@ -142,6 +143,11 @@ impl Nat {
             }
             offset += 1;
         }
+    }
+
+    /// Changes how long mappings live that are made or used from now on.
+    pub fn set_lifetime(&mut self, lifetime: Duration) {
+        self.config.lifetime = lifetime;
     }
 
     /// Forgets all mappings.

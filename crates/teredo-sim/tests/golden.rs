@@ -13,6 +13,7 @@ use core::fmt::Write;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use std::collections::BTreeMap;
 
+use teredo_proto::client::Traversal;
 use teredo_proto::role::NatKind;
 use teredo_sim::{HostId, NatConfig, Place, World};
 use teredo_wire::trailer::Trailers;
@@ -26,7 +27,13 @@ fn ready(nats: impl FnOnce(&mut World) -> [Place; 2]) -> (World, [HostId; 2]) {
     world.trace_mut().keep_frames();
     let servers = [(); 2].map(|()| world.add_server());
     let nats = nats(&mut world);
-    let clients = [0, 1].map(|index| world.add_client_of(servers[index], nats[index]));
+    let clients = [0, 1].map(|index| {
+        let addresses = world.server_addresses(servers[index]);
+        world.add_client_with(nats[index], |config| {
+            (config.server, config.secondary) = addresses;
+            config.traversal = Traversal::RFC6081;
+        })
+    });
     qualify(&mut world, &clients);
     let known = |world: &World| {
         clients.iter().all(|client| world.nat_kind(*client) != Some(NatKind::Unknown))

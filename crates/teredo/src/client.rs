@@ -77,6 +77,11 @@ pub(crate) struct Args {
     #[arg(value_parser = clap::value_parser!(u32).range(REFRESH_INTERVAL_S))]
     pub(crate) refresh_interval: u32,
 
+    /// Find out whether the NAT keeps mappings for longer, up to two minutes, and ask the server as
+    /// seldom as it allows
+    #[arg(long)]
+    determine_interval: bool,
+
     /// Go dormant after this many seconds without need; the first packet, or a program that asks
     /// for the address, wakes the client
     #[arg(long, value_name = "S", default_value = "3600")]
@@ -170,6 +175,7 @@ impl Args {
     fn with_live_of(&self, other: &Self) -> Self {
         Self {
             refresh_interval: other.refresh_interval,
+            determine_interval: other.determine_interval,
             dormant_after: other.dormant_after,
             default_qualified: other.default_qualified,
             kind: other.kind,

@@ -85,6 +85,8 @@ fn rows(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
     if snapshot.state == State::Qualified {
         rows.extend(mappings(snapshot));
         // After all that others have, too.
+        let determined = snapshot.determined_interval_s;
+        rows.extend(determined.map(|it| ("Determined Interval", format!("{it} seconds"))));
         let is_due = snapshot.key_renewal == Some(true);
         rows.extend(is_due.then(|| ("Key", "to be renewed".to_owned())));
     }

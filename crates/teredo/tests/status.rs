@@ -107,6 +107,7 @@ fn the_table_is_that_of_netsh_in_every_state() {
         ("probe-primary", probe()),
         ("probe-secondary", Snapshot { probing: secondary, ..probe() }),
         ("qualified", qualified()),
+        ("interval", Snapshot { determined_interval_s: Some(90), ..qualified() }),
         ("host-specific-relay", relay),
         ("sandbox", Snapshot { sandbox: Some(sandbox), ..qualified() }),
     ];

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use teredo_proto::Role;
-use teredo_proto::role::{BIRTHDAY_PORTS_MAX, RANDOM_PORTS_MAX};
+use teredo_proto::role::PORTS_MAX;
 use teredo_sys::epoll::{Events, Interest, Poller};
 
 use super::{HostDevice, UdpPort};
@@ -110,4 +110,4 @@ const SOURCES: u64 = DEVICE + 1;
 const RANDOM: u64 = 1 << 32;
 
 /// Room for every source there is, so that one wait tells all.
-const EVENTS_MAX: usize = 16 + RANDOM_PORTS_MAX + BIRTHDAY_PORTS_MAX;
+const EVENTS_MAX: usize = 16 + PORTS_MAX;

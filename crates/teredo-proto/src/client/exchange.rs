@@ -16,6 +16,7 @@ pub(super) struct Exchange {
     pub(super) server: Ipv4Addr,
     pub(super) nonce: [u8; 8],
     pub(super) started_at: Instant,
+    via: Local,
     transmissions: u8,
     deadline: Instant,
     failure: OfflineReason,
@@ -39,11 +40,17 @@ impl Exchange {
         failure: OfflineReason,
     ) -> Self {
         let (nonce, deadline) = (random.bytes(), now + RS_TIMEOUT);
-        Self { server, nonce, started_at: now, transmissions: 1, deadline, failure }
+        let via = Local::Primary;
+        Self { server, nonce, started_at: now, via, transmissions: 1, deadline, failure }
+    }
+
+    /// The same from another socket than the service port.
+    pub(super) fn on(self, via: Local) -> Self {
+        Self { via, ..self }
     }
 
     pub(super) fn solicitation(&self) -> Item {
-        Item::Solicitation { server: self.server, via: Local::Primary, nonce: self.nonce }
+        Item::Solicitation { server: self.server, via: self.via, nonce: self.nonce }
     }
 
     pub(super) fn deadline(&self) -> Instant {

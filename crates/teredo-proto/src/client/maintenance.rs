@@ -56,7 +56,7 @@ impl Service {
             heard_at: now,
             sent_at: now,
             discovery: Schedule::new(now),
-            refresh: Refresh::resting(random, config),
+            refresh: Refresh::resting(random, config.refresh_interval),
             comparison: Comparison::rested(now),
         }
     }
@@ -94,9 +94,9 @@ impl Service {
 }
 
 impl Refresh {
-    /// Another interval each time: 75 to 100 % of the configured one.
-    fn resting(random: &mut Random, config: &Config) -> Self {
-        let interval = config.refresh_interval.max(REFRESH_INTERVAL_MIN);
+    /// Another interval each time: 75 to 100 % of the one in force.
+    fn resting(random: &mut Random, interval: Duration) -> Self {
+        let interval = interval.max(REFRESH_INTERVAL_MIN);
         Self::Resting(interval * 3 / 4 + random.up_to(interval / 4))
     }
 }
@@ -137,6 +137,7 @@ impl Client {
 
     /// A server that did not answer but sent something else meanwhile is still there.
     fn refresh_failed(&mut self, now: Instant, failure: OfflineReason) {
+        let interval = self.refresh_interval();
         let Phase::Qualified(service) = &mut self.phase else { return };
         match &service.refresh {
             Refresh::Asking(exchange) if service.heard_at <= exchange.started_at => {
@@ -144,7 +145,7 @@ impl Client {
                 self.fail(now, failure);
             }
             Refresh::Asking(_) | Refresh::Resting(_) => {
-                service.refresh = Refresh::resting(&mut self.random, &self.config);
+                service.refresh = Refresh::resting(&mut self.random, interval);
             }
         }
     }
@@ -153,10 +154,14 @@ impl Client {
     pub(super) fn refreshed(&mut self, now: Instant, mapping: Mapping) {
         let old_link = self.link();
         let address = self.address_for(mapping.mapped);
+        let is_moved = self.mapped() != Some(mapping.mapped);
+        if is_moved {
+            self.doubt_interval();
+        }
+        let interval = self.refresh_interval();
         let Phase::Qualified(service) = &mut self.phase else { return };
-        let is_moved = service.mapping.mapped != mapping.mapped;
         service.heard_at = now;
-        service.refresh = Refresh::resting(&mut self.random, &self.config);
+        service.refresh = Refresh::resting(&mut self.random, interval);
         if is_moved {
             service.discovery = Schedule::new(now);
         }

@@ -6,7 +6,7 @@
 //!
 //! `traversal` holds the extensions of RFC 6081, one module each, and the order in which they are
 //! tried; further sockets are further values of [`Local`]. `discovery` finds peers on the same link
-//! (RFC 4380 section 5.2.8); interval determination (section 5.2.7) is not there.
+//! (RFC 4380 section 5.2.8); `interval` finds out how long the NAT remembers (section 5.2.7).
 
 mod advertisement;
 mod discovery;
@@ -14,6 +14,7 @@ mod dormancy;
 mod echo;
 mod exchange;
 mod explicit;
+mod interval;
 mod maintenance;
 mod outbox;
 mod peer;
@@ -33,6 +34,7 @@ use crate::client::discovery::Neighbours;
 use crate::client::echo::EchoKey;
 use crate::client::exchange::Exchange;
 use crate::client::explicit::Explicit;
+use crate::client::interval::Determination;
 use crate::client::maintenance::Service;
 use crate::client::outbox::{Events, Outbox};
 use crate::client::peer::Peer;
@@ -66,6 +68,8 @@ pub struct Config {
     pub local_address: Option<Ipv4Addr>,
     /// How long a NAT mapping is presumed to live without traffic (RFC 4380 section 2.15).
     pub refresh_interval: Duration,
+    /// Whether a longer interval is looked for with a second port (RFC 4380 section 5.2.7).
+    pub determine_interval: bool,
     /// Serve only with the answers of both server addresses, as RFC 4380 section 5.2.1 has it
     /// (E-10).
     pub strict: bool,
@@ -94,6 +98,7 @@ impl Config {
             service_port,
             local_address: None,
             refresh_interval: REFRESH_INTERVAL,
+            determine_interval: false,
             strict: false,
             traversal: Traversal::default(),
             secret: None,
@@ -145,6 +150,7 @@ pub struct Client {
     neighbours: Neighbours,
     ports: RandomPorts,
     probing: Probing,
+    interval: Determination,
     guard: Guard,
     /// Packets of the stack that wait, and those that wait no more and are to be taken out.
     queued: QueueBudget,
@@ -196,6 +202,7 @@ impl Client {
             peers: PeerTable::new(config.peers_max, seed),
             ports: RandomPorts::default(),
             probing: Probing::default(),
+            interval: Determination::default(),
             neighbours: Neighbours::default(),
             guard: Guard::new(config.policy.clone(), seed),
             queued: QueueBudget::new(QUEUED_BYTES_MAX),
@@ -255,9 +262,23 @@ impl Client {
         self.requalify(now);
     }
 
-    /// Takes another refresh interval; it counts from the next refresh on.
+    /// Takes another refresh interval; it counts from the next refresh on. Whether a longer one
+    /// does, too, is found out anew.
     pub fn set_refresh_interval(&mut self, refresh_interval: Duration) {
-        self.config.refresh_interval = refresh_interval;
+        if self.config.refresh_interval != refresh_interval {
+            self.config.refresh_interval = refresh_interval;
+            self.forget_interval();
+            self.determine_interval();
+        }
+    }
+
+    /// Begins or ceases to look for a longer refresh interval than the configured one.
+    pub fn set_determine_interval(&mut self, determine_interval: bool) {
+        if self.config.determine_interval != determine_interval {
+            self.config.determine_interval = determine_interval;
+            self.forget_interval();
+            self.determine_interval();
+        }
     }
 
     /// Takes another filter, because the addresses of this host have changed.
@@ -359,10 +380,15 @@ impl Role for Client {
         self.advance_searches(now);
         self.advance_random_ports(now);
         self.advance_probing(now);
+        self.advance_interval(now);
     }
 
     fn handle_bound(&mut self, now: Instant, local: Local, port: Option<u16>) {
-        self.random_port_bound(now, local, port);
+        if self.interval.is_on(local) {
+            self.secondary_port_bound(now, port);
+        } else {
+            self.random_port_bound(now, local, port);
+        }
     }
 
     fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
@@ -387,7 +413,8 @@ impl Role for Client {
         let ports = self.ports.next_deadline().map(|deadline| (deadline, Reason::RandomPort));
         let probing = self.probing.next_deadline().map(|deadline| (deadline, Reason::Birthday));
         let discovery = self.discovery_due_at().map(|at| (at, Reason::Discovery));
-        let deadlines = [phase, sleep, peers, ports, probing, discovery];
+        let interval = self.interval.deadline().map(|at| (at, Reason::Interval));
+        let deadlines = [phase, sleep, peers, ports, probing, discovery, interval];
         deadlines.into_iter().flatten().min_by_key(|&(deadline, _)| deadline)
     }
 

@@ -34,6 +34,12 @@ pub(super) enum Item {
         via: Local,
         nonce: [u8; 8],
     },
+    /// A solicitation to a server that is not ours, sent for the mapping that it makes. It is not
+    /// signed: our key is no business of that server.
+    ThrowAway {
+        server: Ipv4Addr,
+        nonce: [u8; 8],
+    },
     Bubble {
         to: SocketAddrV4,
         via: Local,
@@ -150,7 +156,9 @@ impl Item {
     /// Where it goes, unless that is the stack.
     pub(super) fn destination(&self) -> Option<SocketAddrV4> {
         match self {
-            Self::Solicitation { server, .. } => Some(SocketAddrV4::new(*server, TEREDO_PORT)),
+            Self::Solicitation { server, .. } | Self::ThrowAway { server, .. } => {
+                Some(SocketAddrV4::new(*server, TEREDO_PORT))
+            }
             Self::Bubble { to, .. } | Self::EchoRequest { to, .. } | Self::Packet { to, .. } => {
                 Some(*to)
             }
@@ -165,7 +173,8 @@ impl Item {
             Self::Solicitation { via, .. }
             | Self::Bubble { via, .. }
             | Self::Packet { via, .. } => *via,
-            Self::Discovery { .. }
+            Self::ThrowAway { .. }
+            | Self::Discovery { .. }
             | Self::EchoRequest { .. }
             | Self::Delivery { .. }
             | Self::Error { .. } => Local::Primary,
@@ -176,6 +185,7 @@ impl Item {
         match self {
             Self::Packet { packet, .. } | Self::Delivery { packet } => packet.len(),
             Self::Solicitation { .. }
+            | Self::ThrowAway { .. }
             | Self::Bubble { .. }
             | Self::Discovery { .. }
             | Self::EchoRequest { .. }
@@ -200,6 +210,7 @@ impl Item {
     ) -> Result<(), NoSpace> {
         match self {
             Self::Solicitation { nonce, .. } => write_solicitation(*nonce, secret, writer),
+            Self::ThrowAway { nonce, .. } => write_solicitation(*nonce, None, writer),
             Self::Bubble { source, destination, trailers, .. } => {
                 Header::bubble(*source, *destination).write(writer)?;
                 trailers.write(writer)

@@ -247,6 +247,15 @@ impl Client {
             Phase::Primary(_) | Phase::Secondary { .. } => self.resting,
             Phase::Offline { .. } | Phase::Qualified(_) => None,
         };
+        match self.phase {
+            Phase::Qualified(_) => self.determine_interval(),
+            Phase::Offline { .. }
+            | Phase::Primary(_)
+            | Phase::Secondary { .. }
+            | Phase::Dormant => {
+                self.forget_interval();
+            }
+        }
         self.link_changed(old_link);
         if was_resting && old_link == self.link() && self.resting.is_none() {
             self.events.push(Event::AddressChanged(None));

@@ -58,6 +58,9 @@ impl Client {
             self.take_discovery_bubble(now, from, &datagram)?; // rule 4
             return Ok(Inbound::Consumed);
         }
+        if self.interval.is_on(on) {
+            return self.take_on_secondary_port(now, from, &datagram);
+        }
         if is_advertisement(&datagram.ipv6) {
             match on {
                 Local::Random(port) => self.take_prediction(now, from, port, &datagram)?,
@@ -544,7 +547,7 @@ impl Client {
     }
 }
 
-fn is_advertisement(packet: &Ipv6<'_>) -> bool {
+pub(super) fn is_advertisement(packet: &Ipv6<'_>) -> bool {
     packet.next_header() == next_header::ICMPV6
         && packet.payload().first() == Some(&icmpv6::ROUTER_ADVERTISEMENT)
 }

@@ -102,6 +102,7 @@ impl Client {
         let peer = &mut self.peers[id];
         peer.search = Search::Bubbles;
         peer.trust = Trust::Unproven;
+        peer.approach.begin(now);
         self.advance_bubbles(now, id);
     }
 

@@ -30,12 +30,17 @@ fn named(bench: &mut Bench) -> Vec<String> {
 
 //= X-HP-01, X-HP-03: indirect bubbles name the local endpoint, beside a nonce
 //= X-HP-02: and the one that a gateway keeps, unless it is the embedded one
+//= P-WIRE-15: two at most, in 14 bytes
+//= P-WIRE-16: and none that nobody can have, whatever the gateway says
 #[test]
 fn indirect_bubbles_name_our_other_endpoints() {
     let local = format!("{LOCAL}:{SERVICE_PORT}");
     assert_eq!(named(&mut bench(None)).join(" "), local);
     assert_eq!(named(&mut bench(Some("10.1.1.1:4000"))), [local.clone(), "10.1.1.1:4000".into()]);
-    assert_eq!(named(&mut bench(Some("192.0.2.1:4096"))), [local]);
+    assert_eq!(named(&mut bench(Some("192.0.2.1:4096"))).join(" "), local);
+    for text in ["10.1.1.1:0", "0.0.0.0:4000", "127.0.0.1:4000", "224.0.0.1:4000"] {
+        assert_eq!(named(&mut bench(Some(text))).join(" "), local, "{text}");
+    }
 }
 
 /// Switched off, bubbles carry and mean nothing of the kind.
@@ -52,6 +57,7 @@ fn without_the_extension_no_endpoint_is_named_or_tried() {
 
 //= X-HP-05: direct bubbles to the embedded endpoint and to each that is named, all with the nonce
 //= X-HP-07: to four at most
+//= P-WIRE-23: which name none of ours
 #[test]
 fn every_endpoint_of_the_peer_is_tried() {
     let four = ["10.0.0.1:1", "10.0.0.2:2", "192.168.1.3:3", "192.0.2.20:4"];
@@ -63,6 +69,8 @@ fn every_endpoint_of_the_peer_is_tried() {
     expected.push((peer_server(), Local::Primary));
     assert_eq!(ways(&sent), expected);
     assert!(sent[..5].iter().all(|sent| sent.trailers().nonce == Some([7; 4])));
+    assert!(sent[..5].iter().all(|sent| sent.trailers().alternates.is_none()));
+    assert!(sent[5].trailers().alternates.is_some());
     // They replace those named before.
     bench.wait_s(1.0);
     let sent = bench.call(&alternates(&["10.9.9.9:9"]));
@@ -87,7 +95,7 @@ fn impossible_lengths_drop_the_bubble() {
     }
 }
 
-//= X-HP-08: endpoints that nobody has, and our own, are skipped
+//= X-HP-08, P-WIRE-16: endpoints that nobody has, and our own, are skipped
 #[test]
 fn impossible_endpoints_are_skipped() {
     for text in [

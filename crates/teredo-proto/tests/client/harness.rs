@@ -195,9 +195,10 @@ impl Bench {
         Self::behind(config, [mapped(), endpoint("192.0.2.1:60000")])
     }
 
-    /// One behind another port-symmetric NAT.
+    /// One behind another port-symmetric NAT, with the techniques of RFC 6081.
     pub(crate) fn sequential() -> Self {
-        Self::behind(config(), [mapped(), endpoint("192.0.2.1:4097")])
+        let config = Config { traversal: Traversal::RFC6081, ..config() };
+        Self::behind(config, [mapped(), endpoint("192.0.2.1:4097")])
     }
 
     /// The random port that the client asks for gets this number; returns its socket.

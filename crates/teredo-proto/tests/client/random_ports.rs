@@ -2,13 +2,16 @@
 
 use core::net::SocketAddrV4;
 
+use teredo_proto::client::{Config, Traversal};
 use teredo_proto::role::RANDOM_PORTS_MAX;
 use teredo_proto::{DropReason, Event, Inbound, Local, Outbound, Reason, Role};
 use teredo_wire::TeredoAddress;
 use teredo_wire::trailer::Trailer;
 
-use crate::bytes::{trailers, udp};
-use crate::harness::{Bench, Sent, nonce_of, peer, peer_address, peer_server, ways};
+use crate::bytes::{endpoint, trailers, udp};
+use crate::harness::{
+    Bench, Sent, config, mapped, nonce_of, peer, peer_address, peer_server, ways,
+};
 
 const PRIMARY: Local = Local::Primary;
 const THEIRS: [u8; 4] = [1, 2, 3, 4];
@@ -61,6 +64,24 @@ fn an_attempt_announces_a_random_port() {
     let sent = bench.take();
     assert_eq!(ways(&sent), [(peer().mapped, PRIMARY), (peer_server(), PRIMARY)]);
     assert_eq!(sent[1].trailers().random_port, Some(50_000));
+}
+
+//= C-QUAL-26: whether ports are kept is told by what the primary address sees, and by nothing else
+#[test]
+fn the_primary_address_tells_whether_ports_are_kept() {
+    let other = endpoint("192.0.2.1:60000");
+    for (seen, are_kept) in [([mapped(), other], true), ([other, mapped()], false)] {
+        let traversal = Traversal::RFC6081;
+        let config = Config { service_port: mapped().port(), traversal, ..config() };
+        let mut bench = Bench::behind(config, seen);
+        bench.begin();
+        bench.bind(50_000);
+        let sent = bench.take();
+        // Otherwise the port is tested first.
+        let announced = sent.iter().any(|it| it.is_to(peer_server()));
+        assert_eq!(announced, are_kept);
+        assert_eq!(sent.iter().any(Sent::is_solicitation), !are_kept);
+    }
 }
 
 /// Where no symmetric NAT is, no port is asked for.

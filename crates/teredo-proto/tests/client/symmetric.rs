@@ -18,6 +18,7 @@ fn nonce(nonce: [u8; 4]) -> Vec<u8> {
     trailers(&[Trailer::Nonce(nonce)])
 }
 
+//= C-QUAL-09: with an address, although both server addresses see another endpoint
 #[test]
 fn behind_a_symmetric_nat_the_client_stays_qualified() {
     for (second, kind) in
@@ -25,6 +26,7 @@ fn behind_a_symmetric_nat_the_client_stays_qualified() {
     {
         let bench = Bench::behind(config(), [mapped(), endpoint(second)]);
         assert_eq!((bench.client.state(), bench.client.nat_kind()), (State::Qualified, kind));
+        assert_eq!(TeredoAddress::parse(bench.own()).map(|own| own.mapped), Some(mapped()));
     }
 }
 

@@ -6,7 +6,7 @@ use core::time::Duration;
 use teredo_proto::client::Client;
 use teredo_proto::policy::{Policy, Rule, Service};
 use teredo_proto::random::Random;
-use teredo_proto::role::RANDOM_PORTS_MAX;
+use teredo_proto::role::PORTS_MAX;
 use teredo_sim::nat::{Hairpin, Mapping};
 use teredo_sim::{HostId, Link, NatConfig, NatId, Place, Stopped, World};
 use teredo_wire::trailer::{Alternates, Trailer};
@@ -438,7 +438,7 @@ impl Scenario {
             }
         }
         let sockets = self.clients.iter().map(|it| self.world.socket_count(it.host)).max();
-        if sockets > Some(1 + RANDOM_PORTS_MAX) {
+        if sockets > Some(1 + PORTS_MAX) {
             return Err(format!("{sockets:?} sockets of one client"));
         }
         let most = self.world.most_bubbles();

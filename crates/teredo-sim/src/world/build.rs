@@ -226,6 +226,11 @@ impl World {
         self.announce_gateway(nat);
     }
 
+    /// Lets mappings that are made or used from now on live this long.
+    pub fn set_nat_lifetime(&mut self, nat: NatId, lifetime: Duration) {
+        self.nats[nat.0].nat.set_lifetime(lifetime);
+    }
+
     /// Has something done to a client.
     pub fn with_client(&mut self, host: HostId, act: impl FnOnce(&mut Client, Instant)) {
         let services = &mut self.hosts[host.0].services;

@@ -309,6 +309,7 @@ impl<'a> ClientHost<'a> {
         }
         self.args = args;
         client.set_refresh_interval(Duration::from_secs(self.args.refresh_interval.into()));
+        client.set_determine_interval(self.args.determine_interval);
         client.set_dormant_after(now, self.args.dormant_after());
         self.open(now, client);
         self.mapping.follow(now, &self.args, client);
@@ -368,6 +369,7 @@ impl Host<Client> for ClientHost<'_> {
             Event::KeyRenewal(false)
             | Event::StateChanged(_)
             | Event::NatKindChanged(_)
+            | Event::RefreshIntervalChanged(_)
             | Event::PeerReached(_)
             | Event::PeerUnreachable(_)
             | Event::BindPort(_)

@@ -55,6 +55,7 @@ pub(super) fn publication(
         address: client.address(),
         port: NonZeroU16::new(port),
         key_renewal: client.key_renewal(),
+        determined_interval_s: determined_interval_s(client),
         ..known
     }
 }
@@ -75,6 +76,11 @@ fn probing(client: &Client) -> Option<ServerAddress> {
         ServerAddress::Primary
     };
     Some(which).filter(|_| client.state() == State::Probe)
+}
+
+/// Rounded down, so that it is never longer than what was found.
+fn determined_interval_s(client: &Client) -> Option<u32> {
+    client.determined_interval().and_then(|interval| interval.as_secs().try_into().ok())
 }
 
 fn nat(kind: NatKind) -> Nat {

@@ -98,6 +98,7 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     let mut config = Config::new(server, secondary, port);
     config.local_address = network.local_address;
     config.refresh_interval = Duration::from_secs(args.refresh_interval.into());
+    config.determine_interval = args.determine_interval;
     config.dormant_after = args.dormant_after();
     config.strict = args.strict;
     config.secret = secret;

@@ -1,6 +1,7 @@
 //! A client at one moment, for people and for programs.
 
 use std::net::{Ipv6Addr, SocketAddrV4};
+use std::time::Duration;
 
 use serde::Serialize;
 use teredo_proto::client::Client;
@@ -15,6 +16,8 @@ pub(super) struct Snapshot {
     mapped: Option<SocketAddrV4>,
     /// Whether the server asks for a new key; none without a key.
     key_renewal: Option<bool>,
+    /// The refresh interval that was determined.
+    determined: Option<Duration>,
 }
 
 impl Snapshot {
@@ -26,6 +29,7 @@ impl Snapshot {
             address: client.address(),
             mapped: client.mapped(),
             key_renewal: client.key_renewal(),
+            determined: client.determined_interval(),
         }
     }
 
@@ -48,6 +52,7 @@ impl Snapshot {
             port,
             interface,
             key_renewal: self.key_renewal,
+            determined_interval_s: self.determined.map(|it| it.as_secs_f64()),
             elapsed_ms,
         }
     }
@@ -65,8 +70,12 @@ impl Snapshot {
             (State::Qualified, address, _)
                 if before.is_some_and(|before| before.address == address) =>
             {
+                let before = before?;
+                if before.nat != self.nat {
+                    return Some(nat.to_owned());
+                }
                 // Else it is the key that is to be renewed, or no more, and that was said.
-                return before.filter(|before| before.nat != self.nat).map(|_| nat.to_owned());
+                return (before.determined != self.determined).then(|| interval(self.determined));
             }
             (State::Qualified, Some(address), Some(mapped)) => {
                 let took = took_ms.map(|took_ms| format!(" after {took_ms:.1} ms"));
@@ -97,6 +106,7 @@ pub(super) struct Fact<'a> {
     port: u16,
     interface: &'a str,
     key_renewal: Option<bool>,
+    determined_interval_s: Option<f64>,
     elapsed_ms: f64,
 }
 
@@ -128,6 +138,13 @@ fn offline(reason: OfflineReason, server: &str, has_key: bool) -> Option<String>
             .to_owned(),
     };
     Some(format!("off-line: {why}; will try again"))
+}
+
+fn interval(determined: Option<Duration>) -> String {
+    match determined.map(|it| it.as_secs_f64()) {
+        Some(seconds) => format!("the NAT keeps mappings for {seconds} s: refreshing that seldom"),
+        None => "the NAT forgets sooner than was determined: back to --refresh-interval".to_owned(),
+    }
 }
 
 /// The kind of NAT in words.

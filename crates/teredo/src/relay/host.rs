@@ -178,6 +178,7 @@ impl Host<Relay> for RelayHost {
             | Event::AddressDeprecated
             | Event::AddressChanged(_)
             | Event::NatKindChanged(_)
+            | Event::RefreshIntervalChanged(_)
             | Event::KeyRenewal(_)
             | Event::ServerLost
             | Event::PeerReached(_)

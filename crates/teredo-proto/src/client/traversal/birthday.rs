@@ -241,7 +241,10 @@ impl Client {
             *is_complete = true;
             return false;
         }
-        let number = self.ports.next_number(|number| ports.contains(&number));
+        let mut number = self.ports.draw_number();
+        while ports.contains(&number) || self.interval.is_on(Local::Random(number)) {
+            number = self.ports.draw_number();
+        }
         ports.push(number);
         self.events.push(Event::BindPort(Local::Random(number)));
         true

@@ -20,7 +20,8 @@ impl Client {
         }
         let local = self.config.local_address;
         let local = local.map(|address| SocketAddrV4::new(address, self.config.service_port));
-        local.into_iter().chain(self.alternate_mapping()).collect()
+        let named = local.into_iter().chain(self.alternate_mapping());
+        named.filter(|endpoint| !is_impossible(endpoint)).collect()
     }
 
     /// Stores what other endpoints the peer names, in place of those it named before. They may be
@@ -36,12 +37,11 @@ impl Client {
         self.peers[id].approach.alternates = usable;
     }
 
-    /// Direct bubbles to those endpoints, as far as they fit into what one bubble may lead to.
-    pub(super) fn send_alternate_openers(&mut self, now: Instant, id: PeerId) {
-        let approach = &self.peers[id].approach;
-        let room =
-            if approach.peer_random_port.is_some() { OPENERS_MAX - 2 } else { OPENERS_MAX - 1 };
-        for index in 0..approach.alternates.len().min(room) {
+    /// Direct bubbles to those endpoints, as far as they fit, beside so many others, into what one
+    /// bubble may lead to.
+    pub(super) fn send_alternate_openers(&mut self, now: Instant, id: PeerId, others: usize) {
+        let count = self.peers[id].approach.alternates.len().min(OPENERS_MAX - others);
+        for index in 0..count {
             let Some(&to) = self.peers[id].approach.alternates.get(index) else { break };
             self.send_direct(now, id, (to, Local::Primary), None);
         }
@@ -49,17 +49,22 @@ impl Client {
 
     fn may_try_alternate(&self, endpoint: SocketAddrV4) -> bool {
         let address = endpoint.ip();
-        let is_impossible = endpoint.port() == 0
-            || address.octets()[0] == 0
-            || address.is_loopback()
-            || address.is_multicast()
-            || address.is_broadcast();
         let is_directed_broadcast = self.config.filter.is_broadcast(*address);
         let is_own = self.config.local_address == Some(*address)
             || self.config.filter.own.contains(address)
             || self.mapped() == Some(endpoint);
-        !is_impossible && !is_directed_broadcast && !is_own
+        !is_impossible(&endpoint) && !is_directed_broadcast && !is_own
     }
+}
+
+/// Whether nobody can be there: a gateway may name such an endpoint, too.
+fn is_impossible(endpoint: &SocketAddrV4) -> bool {
+    let address = endpoint.ip();
+    endpoint.port() == 0
+        || address.octets()[0] == 0
+        || address.is_loopback()
+        || address.is_multicast()
+        || address.is_broadcast()
 }
 
 /// Whether an Alternate Address Trailer has a length that none can have.

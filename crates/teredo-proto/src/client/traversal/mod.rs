@@ -11,6 +11,7 @@
 //! What was learnt stays with the peer's entry, so that the next attempt begins with it.
 
 mod birthday;
+mod deferred_open;
 mod hairpin;
 mod load_reduction;
 mod mapped;
@@ -33,7 +34,7 @@ use crate::client::Client;
 use crate::client::outbox::Trailers;
 use crate::client::peer::{Path, Search, Trust};
 use crate::client::reception::Accepted;
-use crate::peers::PeerId;
+use crate::peers::{PEER_VALID, PeerId};
 use crate::reason::DropReason;
 use crate::role::Local;
 use crate::time::Instant;
@@ -47,8 +48,10 @@ pub(super) struct Approach {
     nonce_received: Option<[u8; 4]>,
     /// When our last indirect bubble went out.
     called_at: Option<Instant>,
-    /// Whether the peer has sent one.
+    /// Whether the peer has sent one, in this search or before.
     is_called: bool,
+    /// When its last one came, if any.
+    heard_call_at: Instant,
     /// Where our last direct bubble with the peer's nonce went.
     introduced: Option<(SocketAddrV4, Local)>,
     /// A bubble came from another endpoint than the embedded one: Symmetric Peer.
@@ -64,6 +67,16 @@ pub(super) struct Approach {
 }
 
 impl Approach {
+    /// Begins a search: what the peer told long ago does not hold any more.
+    pub(super) fn begin(&mut self, now: Instant) {
+        if !self.is_called || now.since(self.heard_call_at) >= PEER_VALID {
+            (self.is_called, self.peer_random_port) = (false, None);
+            if self.random_port == RandomPort::Unusable {
+                self.random_port = RandomPort::None;
+            }
+        }
+    }
+
     /// Bytes that it allocates at most: the alternates.
     pub(super) const KEPT_BYTES: usize = Alternates::MAX * size_of::<SocketAddrV4>();
 }
@@ -116,7 +129,8 @@ impl Client {
         if self.peers[id].route(now).is_none() {
             self.peers[id].trust = Trust::Unproven;
         }
-        self.peers[id].approach.is_called = true;
+        let approach = &mut self.peers[id].approach;
+        (approach.is_called, approach.heard_call_at) = (true, now);
         self.learn_nonce(id, accepted.trailers.nonce);
         self.learn_random_port(now, id, accepted.trailers.random_port);
         self.learn_alternates(id, accepted);
@@ -166,9 +180,13 @@ impl Client {
     /// Direct bubbles to wherever the peer may be: they open our NAT, and may get through.
     fn send_openers(&mut self, now: Instant, id: PeerId) {
         let Some(peer) = self.teredo_peer(id) else { return };
+        if self.has_closed_port(id) {
+            return self.open_closed_port(now, id, &peer);
+        }
         self.send_direct(now, id, (peer.mapped, Local::Primary), None);
         self.send_random_openers(now, id, &peer);
-        self.send_alternate_openers(now, id);
+        let has_port = self.peers[id].approach.peer_random_port.is_some();
+        self.send_alternate_openers(now, id, if has_port { 2 } else { 1 });
     }
 
     /// Sends an indirect bubble, now or when a random port is ready for it.

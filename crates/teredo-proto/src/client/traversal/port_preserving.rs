@@ -37,7 +37,7 @@ impl Client {
             RandomPort::Held(number) => {
                 self.ports.find(number).is_none_or(|port| port.is_bound && port.test.is_none())
             }
-            RandomPort::None if self.needs_random_port(id) => !self.ask_for_random_port(now, id),
+            RandomPort::None if self.needs_random_port(id) => !self.ask_for_random_port(now, id, 0),
             RandomPort::None => true,
         }
     }
@@ -46,8 +46,9 @@ impl Client {
         self.uses_random_ports() && self.peers[id].trust == Trust::Unproven
     }
 
-    /// Asks the host for a port; `false` if there are as many as may be.
-    fn ask_for_random_port(&mut self, now: Instant, id: PeerId) -> bool {
+    /// Asks the host for a port, after so many tests of others; `false` if there are as many as may
+    /// be.
+    pub(super) fn ask_for_random_port(&mut self, now: Instant, id: PeerId, tries: u8) -> bool {
         let peer = self.peers.address(id);
         let number = match self.ports.insert(now, peer) {
             Some(number) => Some(number),
@@ -60,6 +61,9 @@ impl Client {
             self.peers[id].approach.random_port = RandomPort::Unusable;
             return false;
         };
+        if let Some(port) = self.ports.find(number) {
+            port.tries = tries;
+        }
         self.peers[id].approach.random_port = RandomPort::Held(number);
         self.events.push(Event::BindPort(Local::Random(number)));
         true
@@ -86,7 +90,8 @@ impl Client {
         };
         port.is_bound = true;
         if !is_port_preserving {
-            return self.test_random_port(now, id);
+            let tries = port.tries;
+            return self.test_random_port(now, id, tries);
         }
         port.prediction = Some(local_port);
         if let Some(peer) = self.teredo_peer(id) {

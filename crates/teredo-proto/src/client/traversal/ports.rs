@@ -26,10 +26,21 @@ pub(super) struct PortUse {
     pub(super) peer: Ipv6Addr,
     /// Whether its socket is there.
     pub(super) is_bound: bool,
+    /// Tests of other ports for the same peer before.
+    pub(super) tries: u8,
     /// The external port that the NAT is expected to give it.
     pub(super) prediction: Option<u16>,
+    /// Whether it is predicted and its first packet has yet to go out (`deferred_open`).
+    pub(super) is_closed: bool,
     /// What is being done to find that out.
     pub(super) test: Option<EchoTest>,
+}
+
+impl PortUse {
+    fn new(number: u16, peer: Ipv6Addr) -> Self {
+        let (is_bound, is_closed) = (false, false);
+        Self { number, peer, is_bound, tries: 0, prediction: None, is_closed, test: None }
+    }
 }
 
 impl RandomPorts {
@@ -38,14 +49,14 @@ impl RandomPorts {
         if self.is_full() {
             return None;
         }
-        let number = self.next_number(|_| false);
-        self.push(now, PortUse { number, peer, is_bound: false, prediction: None, test: None });
+        let number = self.draw_number();
+        self.push(now, PortUse::new(number, peer));
         Some(number)
     }
 
     /// Takes in a port that was opened for probing, for which room was kept.
     pub(super) fn adopt(&mut self, now: Instant, number: u16, peer: Ipv6Addr) {
-        self.push(now, PortUse { number, peer, is_bound: true, prediction: None, test: None });
+        self.push(now, PortUse { is_bound: true, ..PortUse::new(number, peer) });
     }
 
     fn push(&mut self, now: Instant, port: PortUse) {
@@ -59,19 +70,19 @@ impl RandomPorts {
         self.uses.len() + usize::from(self.is_one_reserved) >= RANDOM_PORTS_MAX
     }
 
-    /// A number for a port that no other one has, `is_taken` says which are besides.
-    pub(super) fn next_number(&mut self, is_taken: impl Fn(u16) -> bool) -> u16 {
-        loop {
-            self.last_number = self.last_number.wrapping_add(1);
-            if !is_taken(self.last_number) && self.owner(self.last_number).is_none() {
-                return self.last_number;
-            }
-        }
-    }
-
     /// The peer that a port is there for.
     pub(super) fn owner(&self, number: u16) -> Option<Ipv6Addr> {
         self.uses.iter().find(|port| port.number == number).map(|port| port.peer)
+    }
+
+    /// A number for a socket more, which no random port has.
+    pub(in crate::client) fn draw_number(&mut self) -> u16 {
+        loop {
+            self.last_number = self.last_number.wrapping_add(1);
+            if self.owner(self.last_number).is_none() {
+                return self.last_number;
+            }
+        }
     }
 
     /// Removes a port; says which one it was.

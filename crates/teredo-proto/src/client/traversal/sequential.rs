@@ -20,6 +20,8 @@ use crate::time::Instant;
 pub(super) struct EchoTest {
     /// Which try this is: EchoTestRetryCounter.
     tries: u8,
+    /// Whether the port is left closed (`deferred_open`).
+    is_deferred: bool,
     /// When its answers are due: the Echo Test Failover Timer.
     pub(super) due_at: Instant,
     /// EchoTestNonce1 and EchoTestNonce2.
@@ -29,21 +31,28 @@ pub(super) struct EchoTest {
 }
 
 impl EchoTest {
-    fn new(now: Instant, tries: u8, random: &mut Random) -> Self {
+    fn new(now: Instant, tries: u8, is_deferred: bool, random: &mut Random) -> Self {
         let due_at = now + Duration::from_secs(u64::from(tries));
-        Self { tries, due_at, nonces: [random.bytes(), random.bytes()], seen: [None; 2] }
+        let nonces = [random.bytes(), random.bytes()];
+        Self { tries, is_deferred, due_at, nonces, seen: [None; 2] }
     }
 
-    /// The port between those that were seen, if they tell one (section 5.5.4.4, E-02).
+    /// The port that the ports seen tell of: the one between them (section 5.5.4.4, E-02), or the
+    /// one after them if the port is left closed.
     fn prediction(&self, own: Ipv4Addr) -> Prediction {
         let [Some(lower), Some(upper)] = self.seen else { return Prediction::Pending };
         let distance = upper.port().checked_sub(lower.port());
-        let is_sequential = distance.is_some_and(|distance| (1..=DISTANCE_MAX).contains(&distance));
-        if !is_sequential || *lower.ip() != own || *upper.ip() != own {
-            return Prediction::Impossible;
+        let distance_max = if self.is_deferred { DISTANCE_MAX / 2 } else { DISTANCE_MAX };
+        let distance = distance.filter(|distance| (1..=distance_max).contains(distance));
+        let is_own = [lower, upper].iter().all(|seen| *seen.ip() == own);
+        match distance.filter(|_| is_own) {
+            None => Prediction::Impossible,
+            Some(step) if self.is_deferred => {
+                upper.port().checked_add(step).map_or(Prediction::Impossible, Prediction::Port)
+            }
+            Some(1) => Prediction::Void,
+            Some(distance) => Prediction::Port(lower.port() + distance / 2),
         }
-        let sum = u32::from(lower.port()) + u32::from(upper.port());
-        Prediction::Port((sum / 2) as u16)
     }
 }
 
@@ -51,22 +60,22 @@ impl EchoTest {
 enum Prediction {
     Pending,
     Port(u16),
+    /// The bubble got lost on its way to the NAT: there is nothing between the two.
+    Void,
     /// The NAT is busy, gives ports at random, or has begun its range anew.
     Impossible,
 }
 
 impl Client {
-    /// Begins the test of a random port that has just been bound.
-    pub(super) fn test_random_port(&mut self, now: Instant, id: PeerId) {
-        self.send_test(now, id, 1);
-    }
-
-    fn send_test(&mut self, now: Instant, id: PeerId, tries: u8) {
+    /// Begins the test of a random port, after so many of them.
+    pub(super) fn test_random_port(&mut self, now: Instant, id: PeerId, tries: u8) {
         let RandomPort::Held(number) = self.peers[id].approach.random_port else { return };
         let (Some(secondary), Some(peer)) = (self.secondary(), self.teredo_peer(id)) else {
             return self.do_without_random_port(now, id);
         };
-        let test = EchoTest::new(now, tries, &mut self.random);
+        let is_deferred = self.defers_open(id);
+        let tries = tries + 1;
+        let test = EchoTest::new(now, tries, is_deferred, &mut self.random);
         let [first, second] = test.nonces;
         if let Some(port) = self.ports.find(number) {
             port.test = Some(test);
@@ -74,8 +83,16 @@ impl Client {
         let via = Local::Random(number);
         let port = self.peers[id].approach.peer_random_port.unwrap_or(peer.mapped.port());
         let to = SocketAddrV4::new(*peer.mapped.ip(), port);
+        if is_deferred {
+            if let Some(port) = self.ports.find(number) {
+                port.is_closed = true;
+            }
+            self.open_way_to_server(&peer);
+        }
         self.outbox.push(Item::Solicitation { server: self.config.server, via, nonce: first });
-        self.send_direct(now, id, (to, via), None);
+        if !is_deferred {
+            self.send_direct(now, id, (to, via), None);
+        }
         self.outbox.push(Item::Solicitation { server: secondary, via, nonce: second });
     }
 
@@ -102,6 +119,7 @@ impl Client {
         let Some(id) = self.peers.find(peer) else { return Ok(()) };
         match prediction {
             Prediction::Pending => {}
+            Prediction::Void => self.random_port_test_failed(now, number),
             Prediction::Impossible => self.do_without_random_port(now, id),
             Prediction::Port(predicted) => {
                 if let Some(port) = self.ports.find(number) {
@@ -118,10 +136,15 @@ impl Client {
         let Some(port) = self.ports.find(number) else { return };
         let Some(test) = port.test.take() else { return };
         let Some(id) = self.peers.find(port.peer) else { return };
-        if test.tries < TESTS_MAX {
-            self.send_test(now, id, test.tries + 1);
-        } else {
+        if test.tries >= TESTS_MAX {
             self.do_without_random_port(now, id);
+        } else if self.config.traversal.deferred_open {
+            // What was lost before the NAT makes no mapping the first time, but a late one the
+            // second: only a fresh port is mapped in order.
+            self.release_random_port(id);
+            self.ask_for_random_port(now, id, test.tries);
+        } else {
+            self.test_random_port(now, id, test.tries);
         }
     }
 
