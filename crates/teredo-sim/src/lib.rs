@@ -13,6 +13,7 @@ pub mod host;
 pub mod link;
 pub mod matrix;
 pub mod nat;
+pub mod predicate;
 pub mod stack;
 pub mod trace;
 pub mod world;

@@ -2,6 +2,7 @@
 //!
 //! [`Technique`] is the matrix of RFC 6081 (figure 1) as data; [`connect`] runs one pair.
 
+use core::iter::{once, repeat};
 use core::time::Duration;
 
 use teredo_proto::client::Traversal;
@@ -12,6 +13,7 @@ use teredo_proto::server::EndpointCheck;
 use crate::host::HostId;
 use crate::link::Link;
 use crate::nat::NatConfig;
+use crate::predicate::Side;
 use crate::world::{Place, Stopped, World};
 
 /// The kinds of NAT of RFC 6081, in the order of its figure 1; names are those of
@@ -127,14 +129,24 @@ impl Options {
 /// # Errors
 /// A bug, or a client that does not qualify.
 pub fn connect(seed: u64, kinds: [usize; 2], options: &Options) -> Result<Connection, Stopped> {
+    let [first, second] = options.traversals;
+    let sides = [Side::of_kind(kinds[0], first), Side::of_kind(kinds[1], second)];
+    connect_sides(seed, &sides, options.faults)
+}
+
+/// The same with any NATs before the two clients.
+///
+/// # Errors
+/// A bug, or a client that does not qualify.
+pub fn connect_sides(seed: u64, sides: &[Side; 2], faults: Link) -> Result<Connection, Stopped> {
     let mut world = World::new(seed);
-    let clients = pair(&mut world, seed, kinds, options);
+    let clients = pair(&mut world, seed, sides, faults);
     let known = |world: &World| {
         clients.iter().all(|client| {
             world.is_qualified(*client) && world.nat_kind(*client) != Some(NatKind::Unknown)
         })
     };
-    let is_lossy = options.faults.loss_permille > 0;
+    let is_lossy = faults.loss_permille > 0;
     let qualified_max = if is_lossy { QUALIFIED_LOSSY_MAX } else { QUALIFIED_MAX };
     match world.run_until(qualified_max, known) {
         Err(Stopped::Late) if is_lossy => {
@@ -148,30 +160,29 @@ pub fn connect(seed: u64, kinds: [usize; 2], options: &Options) -> Result<Connec
 }
 
 /// Puts the two clients into a world.
-pub fn pair(world: &mut World, seed: u64, kinds: [usize; 2], options: &Options) -> [HostId; 2] {
+pub fn pair(world: &mut World, seed: u64, sides: &[Side; 2], faults: Link) -> [HostId; 2] {
     let mut seed_bytes = *b"matrix: delays of the two links.";
     seed_bytes[..8].copy_from_slice(&seed.to_be_bytes());
     let mut random = Random::new(seed_bytes);
     // A client behind a NAT with several addresses reaches a foreign server from any of them, which
     // only a server that does not look at the address passes on (E-11b).
-    let has_pool = kinds.iter().any(|&kind| KINDS[kind] == "addr");
+    let has_pool = sides.iter().any(|side| side.pool > 1);
     let check = if has_pool { EndpointCheck::Any } else { EndpointCheck::default() };
-    let mut add = |(kind, traversal): (usize, Traversal)| {
+    sides.each_ref().map(|side| {
         let server = world.add_server_with(|config| config.endpoint_check = check);
         let (primary, secondary) = world.server_addresses(server);
-        let config: NatConfig = KINDS[kind].parse().unwrap_or(NatConfig::cone());
-        let pool = if KINDS[kind] == "addr" { POOL } else { 1 };
-        let nat = world.add_nat_at(Place::Internet, config, pool);
-        let client = world.add_client_with(nat, |config| {
+        let outermost = side.nats.iter().rev().zip(once(side.pool).chain(repeat(1)));
+        let place = outermost.fold(Place::Internet, |place, (nat, pool)| {
+            Place::Behind(world.add_nat_at(place, *nat, pool))
+        });
+        let client = world.add_client_with(place, |config| {
             (config.server, config.secondary) = (primary, secondary);
-            config.traversal = traversal;
+            config.traversal = side.traversal;
         });
         let delay = DELAY_MIN + random.up_to(DELAY_SPREAD);
-        world.set_link(client, Link { delay, ..options.faults });
+        world.set_link(client, Link { delay, ..faults });
         client
-    };
-    let [first, second] = options.traversals;
-    [add((kinds[0], first)), add((kinds[1], second))]
+    })
 }
 
 fn ping_until_answered(

@@ -2,6 +2,7 @@
 //!
 //! It decides about endpoints and never sees a packet, so it serves simulated and real ones alike.
 
+mod allocate;
 mod config;
 mod explicit;
 #[cfg(test)]
@@ -12,11 +13,15 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use teredo_proto::Instant;
-use teredo_proto::random::{Random, Seed};
+use teredo_proto::random::Seed;
 
-pub use config::{Allocation, Filtering, Hairpin, Mapping, NatConfig, Pooling, UnknownKind};
+pub use config::{
+    Allocation, Filtering, Hairpin, Mapping, ModeChange, NatConfig, Pooling, PortRange, Refusal,
+    UnknownKind,
+};
 pub use explicit::EXPLICIT_MAX;
 
+use allocate::Allocator;
 use explicit::ExplicitMappings;
 
 /// A NAT and its mappings.
@@ -24,14 +29,13 @@ use explicit::ExplicitMappings;
 pub struct Nat {
     config: NatConfig,
     external: Vec<Ipv4Addr>,
-    random: Random,
-    /// The port that sequential allocation gave last.
-    last_port: u16,
-    /// By external endpoint.
-    mappings: BTreeMap<SocketAddrV4, MappingState>,
-    /// The external endpoint for each key.
-    index: BTreeMap<Key, SocketAddrV4>,
+    allocator: Allocator,
+    mappings: BTreeMap<Slot, MappingState>,
+    /// Where the mapping of each key is.
+    index: BTreeMap<Key, Slot>,
     explicit: ExplicitMappings,
+    /// Whether what [`ModeChange`] waits for has happened.
+    has_changed: bool,
     /// When mappings that nobody asks for are looked through again.
     sweep_at: Instant,
 }
@@ -39,12 +43,16 @@ pub struct Nat {
 impl Nat {
     /// A NAT without mappings that owns the `external` addresses; with none it passes nothing.
     pub fn new(config: NatConfig, external: Vec<Ipv4Addr>, seed: Seed) -> Self {
-        let mut random = Random::new(seed);
-        let last_port = random_port(&mut random);
-        let (mappings, index) = (BTreeMap::new(), BTreeMap::new());
-        let sweep_at = Instant::default();
-        let explicit = ExplicitMappings::default();
-        Self { config, external, random, last_port, mappings, index, explicit, sweep_at }
+        Self {
+            allocator: Allocator::new(&config, seed),
+            config,
+            external,
+            mappings: BTreeMap::new(),
+            index: BTreeMap::new(),
+            explicit: ExplicitMappings::default(),
+            has_changed: false,
+            sweep_at: Instant::default(),
+        }
     }
 
     /// What it does.
@@ -76,18 +84,18 @@ impl Nat {
         {
             return Some(external);
         }
-        let key = Key::new(self.config.mapping, internal, remote);
-        let external = match self.live_external(now, &key) {
-            Some(external) => external,
-            None => self.map(now, key)?,
+        let key = Key::new(self.mapping(), internal, remote);
+        let slot = match self.live_slot(now, &key) {
+            Some(slot) => slot,
+            None => self.map(now, internal, remote)?,
         };
-        let expires = now + self.config.lifetime;
-        let state = self.mappings.get_mut(&external)?;
-        state.expires = expires;
+        let until = now + self.config.filter_lifetime.unwrap_or(self.config.lifetime);
+        let state = self.mappings.get_mut(&slot)?;
+        state.expires = now + self.config.lifetime;
         if let Some(admitted) = admitted(self.config.filtering, remote) {
-            state.admit(now, admitted, expires);
+            state.admit(now, admitted, until);
         }
-        Some(external)
+        Some(slot.external)
     }
 
     /// The internal destination of a packet from `remote` to `external`; `None` when it is refused.
@@ -100,16 +108,16 @@ impl Nat {
         if let Some(internal) = self.explicit.internal(now, external) {
             return Some(internal);
         }
-        let expires = now + self.config.lifetime;
-        let state = self.mappings.get_mut(&external).filter(|state| state.expires > now)?;
+        let slot = self.slot(external, remote);
+        let state = self.mappings.get_mut(&slot).filter(|state| state.expires > now)?;
         if let Some(admitted) = admitted(self.config.filtering, remote) {
             let until = state.admitted.get_mut(&admitted).filter(|until| **until > now)?;
             if self.config.inbound_refresh {
-                *until = expires;
+                *until = now + self.config.filter_lifetime.unwrap_or(self.config.lifetime);
             }
         }
         if self.config.inbound_refresh {
-            state.expires = expires;
+            state.expires = now + self.config.lifetime;
         }
         Some(state.key.internal)
     }
@@ -129,6 +137,25 @@ impl Nat {
         let destination = self.inbound(now, external, mapped)?;
         let source = if self.config.hairpin == Hairpin::Internal { internal } else { mapped };
         Some((source, destination))
+    }
+
+    /// The internal source of a packet from `external` to `remote` that an ICMP error from outside
+    /// is about; `None` when there was none.
+    pub fn inbound_error(
+        &mut self,
+        now: Instant,
+        external: SocketAddrV4,
+        remote: SocketAddrV4,
+    ) -> Option<SocketAddrV4> {
+        let slot = self.slot(external, remote);
+        let internal = match self.explicit.internal(now, external) {
+            Some(internal) => internal,
+            None => self.mappings.get(&slot).filter(|state| state.expires > now)?.key.internal,
+        };
+        if self.config.icmp_ends_mapping {
+            self.mappings.remove(&slot);
+        }
+        Some(internal)
     }
 
     /// Does to a payload what a NAT that rewrites payloads does when it changes an address.
@@ -155,7 +182,8 @@ impl Nat {
         self.mappings.clear();
         self.index.clear();
         self.explicit.clear();
-        self.last_port = random_port(&mut self.random);
+        self.allocator.reboot();
+        self.has_changed = false;
     }
 
     /// Number of mappings held, live or not yet swept.
@@ -163,64 +191,65 @@ impl Nat {
         self.mappings.len()
     }
 
-    fn live_external(&self, now: Instant, key: &Key) -> Option<SocketAddrV4> {
-        let external = self.index.get(key)?;
-        let state = self.mappings.get(external)?;
-        (state.key == *key && state.expires > now).then_some(*external)
+    /// What it goes by now.
+    fn mapping(&self) -> Mapping {
+        let is_symmetric =
+            self.has_changed && self.config.mode_change == ModeChange::SymmetricAfterSharedPort;
+        if is_symmetric { Mapping::AddressAndPortDependent } else { self.config.mapping }
     }
 
-    fn map(&mut self, now: Instant, key: Key) -> Option<SocketAddrV4> {
+    /// Where the mapping is that a packet between the two belongs to.
+    fn slot(&self, external: SocketAddrV4, remote: SocketAddrV4) -> Slot {
+        let remote = if self.config.overlapping { self.mapping().part(remote) } else { ANY };
+        Slot { external, remote }
+    }
+
+    fn live_slot(&self, now: Instant, key: &Key) -> Option<Slot> {
+        let slot = self.index.get(key)?;
+        let state = self.mappings.get(slot)?;
+        (state.key == *key && state.expires > now).then_some(*slot)
+    }
+
+    fn map(&mut self, now: Instant, internal: SocketAddrV4, remote: SocketAddrV4) -> Option<Slot> {
         self.sweep(now);
+        self.note_shared_port(now, internal);
+        self.let_others_map(now);
+        self.map_one(now, Key::new(self.mapping(), internal, remote))
+    }
+
+    fn map_one(&mut self, now: Instant, key: Key) -> Option<Slot> {
         let explicit = self.explicit.external(now, key.internal);
-        let external = match explicit.filter(|external| self.is_unmapped(now, *external)) {
-            Some(explicit) => explicit, // the first mapping of its owner
-            None => {
-                let address = self.pick_address(*key.internal.ip())?;
-                let port = self.pick_port(now, address, key.internal.port())?;
-                SocketAddrV4::new(address, port)
-            }
-        };
+        let external =
+            match explicit.filter(|external| self.is_unmapped(now, *external, key.remote)) {
+                Some(explicit) => explicit, // the first mapping of its owner
+                None => self.pick_external(now, &key)?,
+            };
+        let slot = self.slot(external, key.remote);
         let expires = now + self.config.lifetime;
-        self.mappings.insert(external, MappingState { key, expires, admitted: BTreeMap::new() });
-        self.index.insert(key, external);
-        Some(external)
+        self.mappings.insert(slot, MappingState { key, expires, admitted: BTreeMap::new() });
+        self.index.insert(key, slot);
+        Some(slot)
     }
 
-    fn pick_address(&mut self, internal: Ipv4Addr) -> Option<Ipv4Addr> {
-        let count = self.external.len();
-        let index = match self.config.pooling {
-            Pooling::Paired => (internal.to_bits() as usize).checked_rem(count)?,
-            Pooling::Arbitrary => self.random.below(count as u64) as usize,
-        };
-        self.external.get(index).copied()
-    }
-
-    fn pick_port(&mut self, now: Instant, address: Ipv4Addr, internal_port: u16) -> Option<u16> {
-        let (first, step) = match self.config.allocation {
-            Allocation::Preserve if self.is_free(now, address, internal_port) => {
-                return Some(internal_port);
-            }
-            Allocation::Preserve | Allocation::Random => (random_port(&mut self.random), 1),
-            Allocation::Sequential { step } => (port_after(self.last_port, step), step),
-        };
-        let mut port = first;
-        for _ in 0..PORT_COUNT {
-            if self.is_free(now, address, port) {
-                self.last_port = port;
-                return Some(port);
-            }
-            port = port_after(port, step);
+    /// A NAT that minds is another one from now on if two hosts inside use one port.
+    fn note_shared_port(&mut self, now: Instant, internal: SocketAddrV4) {
+        if self.config.mode_change != ModeChange::SymmetricAfterSharedPort || self.has_changed {
+            return;
         }
-        None
+        let is_shared = |state: &MappingState| {
+            let owner = state.key.internal;
+            state.expires > now && owner.port() == internal.port() && owner.ip() != internal.ip()
+        };
+        self.has_changed = self.mappings.values().any(is_shared);
     }
 
-    fn is_free(&self, now: Instant, address: Ipv4Addr, port: u16) -> bool {
-        let external = SocketAddrV4::new(address, port);
-        self.is_unmapped(now, external) && self.explicit.internal(now, external).is_none()
-    }
-
-    fn is_unmapped(&self, now: Instant, external: SocketAddrV4) -> bool {
-        self.mappings.get(&external).is_none_or(|state| state.expires <= now)
+    fn is_unmapped(&self, now: Instant, external: SocketAddrV4, remote: SocketAddrV4) -> bool {
+        let is_over = |state: &MappingState| state.expires <= now;
+        if self.config.overlapping && remote == ANY {
+            let (first, last) = (Slot { external, remote: ANY }, Slot { external, remote: LAST });
+            return self.mappings.range(first..=last).all(|(_, state)| is_over(state));
+        }
+        self.mappings.get(&self.slot(external, remote)).is_none_or(is_over)
     }
 
     /// Drops what expired, once a lifetime: the tables hold at most the mappings of two lifetimes.
@@ -231,9 +260,8 @@ impl Nat {
         self.sweep_at = now + self.config.lifetime;
         self.mappings.retain(|_, state| state.expires > now);
         let mappings = &self.mappings;
-        let holds =
-            |key, external: &_| mappings.get(external).is_some_and(|state| state.key == key);
-        self.index.retain(|key, external| holds(*key, external));
+        let holds = |key, slot: &_| mappings.get(slot).is_some_and(|state| state.key == key);
+        self.index.retain(|key, slot| holds(*key, slot));
     }
 }
 
@@ -246,13 +274,26 @@ struct Key {
 
 impl Key {
     fn new(mapping: Mapping, internal: SocketAddrV4, remote: SocketAddrV4) -> Self {
-        let remote = match mapping {
-            Mapping::EndpointIndependent => SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
-            Mapping::AddressDependent => SocketAddrV4::new(*remote.ip(), 0),
-            Mapping::AddressAndPortDependent => remote,
-        };
-        Self { internal, remote }
+        Self { internal, remote: mapping.part(remote) }
     }
+}
+
+impl Mapping {
+    /// What of a remote it goes by; the rest is 0.
+    fn part(self, remote: SocketAddrV4) -> SocketAddrV4 {
+        match self {
+            Self::EndpointIndependent => ANY,
+            Self::AddressDependent => SocketAddrV4::new(*remote.ip(), 0),
+            Self::AddressAndPortDependent => remote,
+        }
+    }
+}
+
+/// The place of one mapping: an external endpoint, and if that may be shared, for which remote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Slot {
+    external: SocketAddrV4,
+    remote: SocketAddrV4,
 }
 
 #[derive(Clone, Debug)]
@@ -284,18 +325,8 @@ fn admitted(filtering: Filtering, remote: SocketAddrV4) -> Option<SocketAddrV4> 
     }
 }
 
-fn random_port(random: &mut Random) -> u16 {
-    PORT_FIRST + random.below(u64::from(PORT_COUNT)) as u16
-}
-
-fn port_after(port: u16, step: u16) -> u16 {
-    let offset = u32::from(port.wrapping_sub(PORT_FIRST)) + u32::from(step.max(1));
-    PORT_FIRST + (offset % u32::from(PORT_COUNT)) as u16
-}
-
-/// External ports are 1024 to 65535 (RFC 4787 section 4.2.2, REQ-3).
-const PORT_FIRST: u16 = 1024;
-const PORT_COUNT: u16 = u16::MAX - PORT_FIRST + 1;
+const ANY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+const LAST: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, u16::MAX);
 
 /// Remotes that one mapping lets in: more than any host of a test talks to at a time, few enough
 /// to stay small under a flood.

@@ -1,12 +1,12 @@
 //! Mappings that somebody asked for: by PCP, NAT-PMP or UPnP.
 
-use core::net::SocketAddrV4;
+use core::net::{Ipv4Addr, SocketAddrV4};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
 use teredo_proto::Instant;
 
-use super::Nat;
+use super::{ANY, Key, Nat, Pooling, Slot};
 
 /// The explicit mappings of a NAT.
 #[derive(Clone, Debug, Default)]
@@ -49,23 +49,34 @@ impl Nat {
         let external = match self.explicit.external(now, internal) {
             Some(external) => external,
             None => {
-                let address = self.external.first().copied()?;
+                let address = self.explicit_address(*internal.ip())?;
                 self.explicit.by_external.retain(|_, (_, expires)| *expires > now);
                 if self.explicit.by_external.len() >= EXPLICIT_MAX {
                     return None;
                 }
                 let wanted = SocketAddrV4::new(address, port);
-                let is_own =
-                    self.mappings.get(&wanted).is_some_and(|it| it.key.internal == internal);
-                if port != 0 && (is_own || self.is_free(now, address, port)) {
+                let key = Key { internal, remote: ANY };
+                let slot = Slot { external: wanted, remote: ANY };
+                let is_own = self.mappings.get(&slot).is_some_and(|it| it.key.internal == internal);
+                if port != 0 && (is_own || self.is_free(now, address, port, &key)) {
                     wanted
                 } else {
-                    SocketAddrV4::new(address, self.pick_port(now, address, port.max(1_024))?)
+                    let internal = SocketAddrV4::new(*internal.ip(), port.max(1_024));
+                    let key = Key { internal, ..key };
+                    SocketAddrV4::new(address, self.pick_port(now, address, &key)?)
                 }
             }
         };
         self.explicit.by_external.insert(external, (internal, expires));
         Some(external)
+    }
+
+    /// The external address of explicit mappings of an internal one.
+    fn explicit_address(&self, internal: Ipv4Addr) -> Option<Ipv4Addr> {
+        match self.config.pooling {
+            Pooling::Paired => self.paired_address(internal),
+            Pooling::Arbitrary => self.first_address(),
+        }
     }
 
     /// Takes back what [`map_explicitly`](Self::map_explicitly) gave.

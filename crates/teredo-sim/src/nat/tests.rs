@@ -71,7 +71,7 @@ fn allocates_ports_as_configured() {
         .filter_map(|host| sequential.outbound(START, INSIDE, remote(host, 10)))
         .map(|external| external.port())
         .collect();
-    assert!(ports.windows(2).all(|pair| pair[1] == port_after(pair[0], 2)), "{ports:?}");
+    assert!(ports.windows(2).all(|pair| pair[1] == PortRange::ALL.after(pair[0], 2)), "{ports:?}");
 
     let mut random = nat(NatConfig::ps());
     let mut ports: Vec<u16> = (0..2_000_u32)
@@ -88,7 +88,7 @@ fn allocates_ports_as_configured() {
 #[test]
 fn no_mapping_without_a_free_port() {
     let mut nat = nat(NatConfig::pp());
-    for port in PORT_FIRST..=u16::MAX {
+    for port in 1024..=u16::MAX {
         let internal = SocketAddrV4::new(*INSIDE.ip(), port);
         assert_eq!(nat.outbound(START, internal, remote(1, 10)).unwrap().port(), port);
     }
@@ -101,9 +101,10 @@ fn no_mapping_without_a_free_port() {
 
 #[test]
 fn sequential_ports_wrap_inside_the_range() {
-    assert_eq!(port_after(u16::MAX, 1), PORT_FIRST);
-    assert_eq!(port_after(u16::MAX - 1, 2), PORT_FIRST);
-    assert_eq!(port_after(u16::MAX, 2), PORT_FIRST + 1);
+    let after = |port, step| PortRange::ALL.after(port, step);
+    assert_eq!(after(u16::MAX, 1), 1024);
+    assert_eq!(after(u16::MAX - 1, 2), 1024);
+    assert_eq!(after(u16::MAX, 2), 1025);
 }
 
 //= N-NAT-03: an address-symmetric NAT draws from its pool, a paired one keeps to one address
@@ -122,6 +123,129 @@ fn allocates_addresses_as_configured() {
     };
     assert_eq!(addresses(NatConfig::addr()), pool);
     assert_eq!(addresses(NatConfig::ps()).len(), 1);
+}
+
+/// Ports of mappings to one remote after the other, a second apart.
+fn ports(nat: &mut Nat, internal: SocketAddrV4, count: u8) -> Vec<u16> {
+    let map = |host: u8| {
+        let now = START + Duration::from_secs(host.into());
+        nat.outbound(now, internal, remote(host, 10)).unwrap().port()
+    };
+    (1..=count).map(map).collect()
+}
+
+//= N-NAT-03: preserving with a counter to fall back on; one counter for each internal address
+#[test]
+fn counts_for_the_whole_nat_or_for_each_host() {
+    let preserving =
+        NatConfig { allocation: Allocation::PreserveOrNext { step: 2 }, ..NatConfig::pp() };
+    let ports = ports(&mut nat(preserving), INSIDE, 4);
+    assert_eq!(ports[0], INSIDE.port());
+    assert_eq!((ports[2] - ports[1], ports[3] - ports[2]), (2, 2), "{ports:?}");
+
+    for (allocation, is_shared) in [
+        (Allocation::Sequential { step: 1 }, true),
+        (Allocation::SequentialPerHost { step: 1 }, false),
+    ] {
+        let mut nat = nat(NatConfig { allocation, ..NatConfig::pp() });
+        let first = nat.outbound(START, INSIDE, remote(1, 10)).unwrap().port();
+        let other = nat.outbound(START, OTHER_INSIDE, remote(1, 10)).unwrap().port();
+        let second = nat.outbound(START, INSIDE, remote(2, 10)).unwrap().port();
+        assert_eq!(other == first + 1, is_shared, "{allocation:?}");
+        assert_eq!(second, if is_shared { first + 2 } else { first + 1 }, "{allocation:?}");
+    }
+}
+
+//= N-NAT-03: parity and range of external ports
+#[test]
+fn ports_keep_their_range_and_parity() {
+    let range = PortRange::new(5_009, 5_000);
+    for allocation in [Allocation::Random, Allocation::Sequential { step: 1 }, Allocation::Preserve]
+    {
+        let small = NatConfig { allocation, ports: range, ..NatConfig::pp() };
+        let mut all = ports(&mut nat(small), INSIDE, 10);
+        all.sort_unstable();
+        assert_eq!(all, (5_000..=5_009).collect::<Vec<_>>(), "{allocation:?}");
+        let even = NatConfig { keeps_parity: true, ..small };
+        let mut even = nat(even);
+        let mut half = ports(&mut even, INSIDE, 5);
+        half.sort_unstable();
+        assert_eq!(half, [5_000, 5_002, 5_004, 5_006, 5_008], "{allocation:?}");
+        let later = START + Duration::from_secs(9);
+        assert_eq!(even.outbound(later, INSIDE, remote(6, 10)), None, "no even port is left");
+        let odd = SocketAddrV4::new(*INSIDE.ip(), 4_001);
+        assert!(even.outbound(later, odd, remote(6, 10)).is_some(), "{allocation:?}");
+        let by_two = Allocation::Sequential { step: 2 };
+        let mut by_two = nat(NatConfig { allocation: by_two, keeps_parity: true, ..small });
+        for internal in [INSIDE, odd] {
+            assert!(by_two.outbound(START, internal, remote(1, 10)).is_some());
+        }
+    }
+}
+
+//= N-NAT-03: overlapping ports (RFC 7857 section 3): one for all remotes, as with a Linux kernel
+#[test]
+fn mappings_for_different_remotes_share_a_port() {
+    let mut nat = nat(NatConfig::kernel());
+    let external = nat.outbound(START, INSIDE, remote(1, 10)).unwrap();
+    assert_eq!(external.port(), INSIDE.port());
+    assert_eq!(nat.outbound(START, INSIDE, remote(2, 10)), Some(external));
+    assert_eq!(nat.outbound(START, OTHER_INSIDE, remote(3, 10)), Some(external));
+    let clash = nat.outbound(START, OTHER_INSIDE, remote(1, 10)).unwrap();
+    assert_ne!(clash, external, "two hosts inside, one remote");
+    for (from, inside) in [(remote(2, 10), INSIDE), (remote(3, 10), OTHER_INSIDE)] {
+        assert_eq!(nat.inbound(START, external, from), Some(inside));
+    }
+    assert_eq!(nat.inbound(START, external, remote(4, 10)), None);
+    let hour = Duration::from_secs(3_600);
+    let explicit = nat.map_explicitly(START, INSIDE, external.port(), hour);
+    assert_ne!(explicit, Some(external), "somebody else has a part of it");
+}
+
+//= N-NAT-03: modes that change: random after a collision, symmetric once a port is shared
+#[test]
+fn modes_change_until_a_reboot() {
+    let mode_change = ModeChange::RandomAfterCollision;
+    let mut preserving = nat(NatConfig { mode_change, ..NatConfig::cone() });
+    let map = |nat: &mut Nat, host, port| {
+        let internal = SocketAddrV4::new(Ipv4Addr::new(192, 168, 1, host), port);
+        nat.outbound(START, internal, remote(1, 10)).unwrap().port()
+    };
+    assert_eq!(map(&mut preserving, 2, 4_000), 4_000);
+    assert_ne!(map(&mut preserving, 3, 4_000), 4_000);
+    assert_ne!(map(&mut preserving, 2, 4_001), 4_001, "never again");
+    preserving.reboot();
+    assert_eq!(map(&mut preserving, 2, 4_001), 4_001);
+
+    let mode_change = ModeChange::SymmetricAfterSharedPort;
+    let mut cone = nat(NatConfig { mode_change, ..NatConfig::cone() });
+    let first = cone.outbound(START, INSIDE, remote(1, 10)).unwrap();
+    assert_eq!(cone.outbound(START, INSIDE, remote(2, 10)), Some(first));
+    cone.outbound(START, OTHER_INSIDE, remote(1, 10)).unwrap();
+    let second = cone.outbound(START, INSIDE, remote(3, 10)).unwrap();
+    let third = cone.outbound(START, INSIDE, remote(4, 10)).unwrap();
+    assert!(second != third && second != first);
+    assert_eq!(cone.inbound(START, first, remote(9, 9)), Some(INSIDE), "until it expires");
+}
+
+//= N-NAT-03: others inside take ports of a sequential NAT, as often as configured
+#[test]
+fn cross_traffic_takes_ports() {
+    let taken_in_a_minute = |cross_traffic| {
+        let mut nat = nat(NatConfig { cross_traffic, ..NatConfig::seq(1) });
+        let first = nat.outbound(START, INSIDE, remote(1, 10)).unwrap().port();
+        let later = START + Duration::from_secs(60);
+        let next = nat.outbound(later, INSIDE, remote(2, 10)).unwrap().port();
+        next.wrapping_sub(first).wrapping_sub(1)
+    };
+    assert_eq!(taken_in_a_minute(0), 0);
+    assert!(taken_in_a_minute(1).abs_diff(60) < 30, "{}", taken_in_a_minute(1));
+    assert!(taken_in_a_minute(50).abs_diff(3_000) < 200, "{}", taken_in_a_minute(50));
+    let mut idle = nat(NatConfig { cross_traffic: 50, ..NatConfig::seq(1) });
+    idle.outbound(START, INSIDE, remote(1, 10)).unwrap();
+    let next_year = START + Duration::from_secs(365 * 86_400);
+    assert!(idle.outbound(next_year, INSIDE, remote(1, 10)).is_some());
+    assert!(idle.mapping_count() < 16_000, "{}", idle.mapping_count());
 }
 
 //= N-NAT-04: no hairpinning, with the external, with the internal source
@@ -170,6 +294,38 @@ fn one_remote_expires_while_another_is_refreshed() {
     let later = later + Duration::from_secs(40);
     assert_eq!(nat.inbound(later, external, remote(1, 10)), None);
     assert_eq!(nat.inbound(later, external, remote(2, 10)), Some(INSIDE));
+}
+
+//= N-NAT-05: the admission of a remote may end before the mapping does
+#[test]
+fn filters_age_on_their_own() {
+    let filter_lifetime = Some(Duration::from_secs(10));
+    for inbound_refresh in [false, true] {
+        let mut nat = nat(NatConfig { filter_lifetime, inbound_refresh, ..NatConfig::pr() });
+        let external = nat.outbound(START, INSIDE, remote(1, 10)).unwrap();
+        let mut heard = |after: u64| {
+            let now = START + Duration::from_secs(after);
+            nat.inbound(now, external, remote(1, 10)).is_some()
+        };
+        assert!(heard(8));
+        assert_eq!(heard(16), inbound_refresh);
+        assert!(!heard(27));
+        let later = START + Duration::from_secs(28);
+        assert_eq!(nat.outbound(later, INSIDE, remote(2, 10)), Some(external), "still mapped");
+    }
+}
+
+/// RFC 4787 section 9, REQ-10: an ICMP message ends no mapping; some NATs do not know.
+#[test]
+fn an_error_finds_its_mapping_and_may_end_it() {
+    for icmp_ends_mapping in [false, true] {
+        let mut nat = nat(NatConfig { icmp_ends_mapping, ..NatConfig::ps() });
+        let peer = remote(1, 10);
+        let external = nat.outbound(START, INSIDE, peer).unwrap();
+        assert_eq!(nat.inbound_error(START, remote(101, 1), peer), None);
+        assert_eq!(nat.inbound_error(START, external, peer), Some(INSIDE));
+        assert_eq!(nat.inbound(START, external, peer).is_none(), icmp_ends_mapping);
+    }
 }
 
 #[test]
