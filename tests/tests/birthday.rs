@@ -1,5 +1,5 @@
-//! Birthday probing on the kernel's NATs: one that gives a port at random to each flow, and one that
-//! lets in only endpoints written to.
+//! Birthday probing on the kernel's NATs: one that gives a port at random to each flow, and one
+//! that lets in only endpoints written to.
 
 use std::time::{Duration, Instant};
 

@@ -55,8 +55,8 @@ pub const TRANSMIT_LEN_MAX: usize = 1500;
 /// NAT of a home has a few thousand mappings for all its hosts.
 pub const RANDOM_PORTS_MAX: usize = 64;
 
-/// The most ports that a client opens beside those to probe for one peer, and closes again within half
-/// a minute. Providers that share addresses leave a household 1,000 to 2,000 ports; together with
+/// The most ports that a client opens beside those to probe for one peer, and closes again within
+/// half a minute. Providers that share addresses leave a household 1,000 to 2,000 ports; together with
 /// [`RANDOM_PORTS_MAX`] they are fewer than the 1,024 descriptors that a process has by default.
 pub const BIRTHDAY_PORTS_MAX: usize = 512;
 
@@ -84,8 +84,8 @@ pub enum Local {
     /// leaves from here.
     Discovery,
     /// A random port of RFC 6081 section 3.3, one for each peer that needs it, one of many that are
-    /// tried for a peer, or the secondary port of RFC 4380 section 5.2.7. Numbers are not used again
-    /// until 65,535 others have been.
+    /// tried for a peer, or the secondary port of RFC 4380 section 5.2.7. Numbers are not used
+    /// again until 65,535 others have been.
     Random(u16),
 }
 

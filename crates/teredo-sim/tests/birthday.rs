@@ -13,7 +13,8 @@ use teredo_proto::client::Traversal;
 use teredo_proto::role::BIRTHDAY_PORTS_MAX;
 use teredo_proto::server::EndpointCheck;
 use teredo_sim::matrix::{self, CONNECT_MAX, KINDS, Options, POOL};
-use teredo_sim::{HostId, Place, World};
+use teredo_sim::predicate::Side;
+use teredo_sim::{HostId, Link, Place, World};
 use teredo_wire::TeredoAddress;
 
 use common::{SECOND, bubbles_sent, ping, ping_until_answered, qualify};
@@ -31,9 +32,11 @@ fn connect(seed: u64, kinds: [&str; 2], traversal: Traversal) -> Option<Duration
 }
 
 /// Two qualified clients, whose packets are kept from now on.
-fn pair(seed: u64, kinds: [&str; 2], options: &Options) -> (World, [HostId; 2]) {
+fn pair(seed: u64, kinds: [&str; 2], traversals: [Traversal; 2]) -> (World, [HostId; 2]) {
     let mut world = World::new(seed);
-    let clients = matrix::pair(&mut world, seed, kinds.map(number), options);
+    let side = |at: usize| Side::of_kind(number(kinds[at]), traversals[at]);
+    let sides = [side(0), side(1)];
+    let clients = matrix::pair(&mut world, seed, &sides, Link::perfect(Duration::ZERO));
     qualify(&mut world, &clients);
     world.run_for(SECOND).unwrap();
     world.trace_mut().keep_frames();
@@ -77,8 +80,7 @@ fn the_measured_rate_is_that_of_the_formula() {
     for (hard, pool) in [("ps", 1), ("addr", POOL)] {
         let needed: Vec<usize> = (1..=SEEDS)
             .filter_map(|seed| {
-                let options = Options::both(BIRTHDAY);
-                let (mut world, [easy, hard]) = pair(seed as u64, ["pr", hard], &options);
+                let (mut world, [easy, hard]) = pair(seed as u64, ["pr", hard], [BIRTHDAY; 2]);
                 let way = [(easy, hard)];
                 let answered = ping_until_answered(&mut world, &way, CONNECT_MAX);
                 answered[0].then(|| probes(&world, easy, hard).len())
@@ -140,8 +142,7 @@ fn on_the_wire_it_keeps_its_limits() {
 fn a_standard_peer_is_never_probed() {
     for traversals in [[BIRTHDAY, Traversal::RFC6081], [Traversal::default(), BIRTHDAY]] {
         for kinds in [["pr", "ps"], ["ps", "pr"]] {
-            let options = Options { traversals, ..Options::both(BIRTHDAY) };
-            let (mut world, [a, b]) = pair(1, kinds, &options);
+            let (mut world, [a, b]) = pair(1, kinds, traversals);
             ping_until_answered(&mut world, &[(a, b), (b, a)], 20 * SECOND);
             for (from, to) in [(a, b), (b, a)] {
                 assert_eq!(probes(&world, from, to).len(), 0, "{kinds:?}");
@@ -155,7 +156,7 @@ fn a_standard_peer_is_never_probed() {
 #[test]
 fn the_way_stays() {
     for hard in ["ps", "ups"] {
-        let (mut world, [easy, hard]) = pair(5, ["pr", hard], &Options::both(BIRTHDAY));
+        let (mut world, [easy, hard]) = pair(5, ["pr", hard], [BIRTHDAY; 2]);
         let answered = ping_until_answered(&mut world, &[(easy, hard)], CONNECT_MAX);
         assert_eq!(answered, [true]);
         world.run_for(3 * SECOND).unwrap();

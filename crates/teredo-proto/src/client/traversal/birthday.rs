@@ -11,9 +11,9 @@
 //! for all are limited, and so is the number of sockets; one peer at a time is dealt with, until
 //! the first success, and until nothing is heard of it any more.
 //!
-//! The side with many ports decides: its own bubbles carry no nonce and open its NAT only. The first
-//! of its ports that a probe comes to is the way, and the only one that it answers from, so that
-//! both sides agree about it. A bubble without nonce that gets through to the other side all the
+//! The side with many ports decides: its own bubbles carry no nonce and open its NAT only. The
+//! first of its ports that a probe comes to is the way, and the only one that it answers from, so
+//! that both sides agree about it. A bubble without nonce that gets through to the other side all the
 //! same, to a port that was probed in vain before, is the next to be probed.
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
@@ -41,8 +41,8 @@ pub(in crate::client) struct Probing {
     offers: Vec<Offer>,
 }
 
-/// What is remembered of a peer's offers, in no more than a few dozen entries and apart from the peer list,
-/// so that it outlives what is learnt of the peer.
+/// What is remembered of a peer's offers, in no more than a few dozen entries and apart from the
+/// peer list, so that it outlives what is learnt of the peer.
 #[derive(Debug)]
 struct Offer {
     peer: Ipv6Addr,
