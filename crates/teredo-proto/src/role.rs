@@ -56,8 +56,9 @@ pub const TRANSMIT_LEN_MAX: usize = 1500;
 pub const RANDOM_PORTS_MAX: usize = 64;
 
 /// The most ports that a client opens beside those to probe for one peer, and closes again within
-/// half a minute. Providers that share addresses leave a household 1,000 to 2,000 ports; together with
-/// [`RANDOM_PORTS_MAX`] they are fewer than the 1,024 descriptors that a process has by default.
+/// half a minute. Providers that share addresses leave a household 1,000 to 2,000 ports; together
+/// with [`RANDOM_PORTS_MAX`] they are fewer than the 1,024 descriptors that a process has by
+/// default.
 pub const BIRTHDAY_PORTS_MAX: usize = 512;
 
 /// The most sockets that a client asks for: those, its random ports, and the secondary one of RFC

@@ -1,5 +1,5 @@
-//! Trailers (RFC 6081 section 4): type, length and value after the IPv6 packet. One is our own, of a
-//! type that others pass over.
+//! Trailers (RFC 6081 section 4): type, length and value after the IPv6 packet. One is our own, of
+//! a type that others pass over.
 
 use core::fmt;
 use core::net::{Ipv4Addr, SocketAddrV4};
@@ -107,8 +107,8 @@ impl NeighborDiscovery {
     }
 }
 
-/// What the sender of an indirect bubble offers to do for birthday probing. The value is the part, a
-/// byte, and the nonce.
+/// What the sender of an indirect bubble offers to do for birthday probing. The value is the part,
+/// a byte, and the nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Birthday {
     /// What it can do, or does already.

@@ -39,8 +39,8 @@ pub struct UdpPort {
     socket: UdpSocket,
     inbox: RecvBatch,
     outbox: SendBatch,
-    /// The batches are as small as can be, and grow with the second datagram that comes: one is what
-    /// comes to a port that leads nowhere.
+    /// The batches are as small as can be, and grow with the second datagram that comes: one is
+    /// what comes to a port that leads nowhere.
     is_small: bool,
     has_received: bool,
 }

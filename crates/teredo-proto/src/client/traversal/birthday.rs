@@ -13,8 +13,8 @@
 //!
 //! The side with many ports decides: its own bubbles carry no nonce and open its NAT only. The
 //! first of its ports that a probe comes to is the way, and the only one that it answers from, so
-//! that both sides agree about it. A bubble without nonce that gets through to the other side all the
-//! same, to a port that was probed in vain before, is the next to be probed.
+//! that both sides agree about it. A bubble without nonce that gets through to the other side all
+//! the same, to a port that was probed in vain before, is the next to be probed.
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
