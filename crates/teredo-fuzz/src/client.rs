@@ -98,7 +98,7 @@ impl Host {
                     let payload = damage.datagram(packet, pick(&endpoints, shape.seed()));
                     let on = match on {
                         Local::Primary => Local::Primary,
-                        Local::Secondary | Local::Discovery | Local::Random(_) => {
+                        Local::Secondary | Local::Helper | Local::Discovery | Local::Random(_) => {
                             self.bench.random_port(shape.seed())
                         }
                     };

@@ -55,6 +55,8 @@ pub const TRANSMIT_LEN_MAX: usize = 1500;
 /// NAT of a home has a few thousand mappings for all its hosts.
 pub const RANDOM_PORTS_MAX: usize = 64;
 
+/// Bytes before a packet that is sent through a helper.
+pub const WRAP_LEN: usize = teredo_wire::helper::FORWARD_HEADER_LEN;
 /// The most ports that a client opens beside those to probe for one peer, and closes again within
 /// half a minute. Providers that share addresses leave a household 1,000 to 2,000 ports; together
 /// with [`RANDOM_PORTS_MAX`] they are fewer than the 1,024 descriptors that a process has by
@@ -84,6 +86,9 @@ pub enum Local {
     /// What was sent to the multicast group of local discovery (RFC 4380 section 5.2.8). Nothing
     /// leaves from here.
     Discovery,
+    /// The helper of a client, which passes on what the client sends it in frames. Frames pass
+    /// through the service port, so that a host never gets to see this.
+    Helper,
     /// A random port of RFC 6081 section 3.3, one for each peer that needs it, one of many that are
     /// tried for a peer, or the secondary port of RFC 4380 section 5.2.7. Numbers are not used
     /// again until 65,535 others have been.
@@ -108,6 +113,16 @@ pub enum Inbound {
 pub enum Outbound {
     /// Send the packet, as it is, in a datagram.
     Send {
+        /// Destination of the datagram.
+        to: SocketAddrV4,
+        /// Socket to send it from.
+        via: Local,
+    },
+    /// Send the packet in a datagram with these bytes before it. Together they are no longer than
+    /// [`TRANSMIT_LEN_MAX`].
+    Wrap {
+        /// What stands before the packet.
+        header: [u8; WRAP_LEN],
         /// Destination of the datagram.
         to: SocketAddrV4,
         /// Socket to send it from.
@@ -222,6 +237,8 @@ pub enum OfflineReason {
     NoProof,
     /// The NAT maps each destination to another endpoint (RFC 4380 section 5.2.1).
     SymmetricNat,
+    /// Everything is to go through the helper, and it did not register the client.
+    NoHelper,
 }
 
 impl OfflineReason {
@@ -235,6 +252,7 @@ impl OfflineReason {
             Self::Refused => "refused",
             Self::NoProof => "no-proof",
             Self::SymmetricNat => "symmetric-nat",
+            Self::NoHelper => "no-helper",
         }
     }
 }
@@ -289,6 +307,8 @@ pub enum Reason {
     RandomPort,
     /// The next step of birthday probing.
     Birthday,
+    /// Registering with a helper, or the end of a registration.
+    Helper,
     /// A step in the determination of the refresh interval (RFC 4380 section 5.2.7).
     Interval,
     /// The end of an overload.

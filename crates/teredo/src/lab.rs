@@ -10,9 +10,12 @@ mod icmp;
 mod internet;
 mod kernel_nat;
 mod knock;
+mod matrix;
 mod nats;
+mod observe;
 mod options;
 mod packet;
+mod pair;
 mod ping;
 mod place;
 mod results;
@@ -51,8 +54,12 @@ use self::wires::{Totals, Wires};
 
 /// Options of `teredo lab`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    /// More than one lab
+    #[command(subcommand)]
+    labs: Option<Labs>,
+
     /// NATs before the clients, one kind for both or two: cone, ar (address-restricted), pr
     /// (port-restricted), upr (pr that maps ports on request), pp (symmetric, preserves ports), seq
     /// (symmetric, sequential ports), ps (symmetric, random ports), ups (ps that maps ports on
@@ -78,10 +85,21 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 
+    /// Only have the clients meet, within so many seconds
+    #[arg(long, value_name = "S", hide = true, conflicts_with = "command")]
+    pair: Option<u64>,
+
     /// Instead of measuring, run this in client 1 and exit with its status. It finds LAB_V6HOST,
     /// LAB_PEER, LAB_SERVER, LAB_CLIENT_PID and TEREDO_RUNTIME_DIR in its environment
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+}
+
+/// What more than one lab can show.
+#[derive(Debug, clap::Subcommand)]
+enum Labs {
+    /// Have all 81 pairs of the nine kinds of NAT meet, and draw the table
+    Matrix(matrix::Args),
 }
 
 /// A client repeats a solicitation after four seconds (RFC 4380 section 5.2.1): by then the answer
@@ -93,6 +111,7 @@ const EXAMPLES: &str = "Examples:
   teredo lab --nat cone,ar --delay 25   other NATs, more distance
   teredo lab --nat pr+ps,kernel         a NAT behind another, and this machine's own
   teredo lab --trace traces --json
+  teredo lab matrix                     all pairs of NATs, as a table
   teredo lab -- bash                    a shell in client 1
   teredo lab -- sh -c 'ping -c 3 $LAB_PEER'
 
@@ -100,6 +119,9 @@ Needs no root, but namespaces for ordinary users and /dev/net/tun. Nothing is le
 
 /// Runs the lab. There must be one thread only.
 pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
+    if let Some(Labs::Matrix(args)) = &args.labs {
+        return matrix::run(args);
+    }
     let story = Story::new();
     let (prepared, forked) = match Prepared::new(&args).and_then(|it| Ok((it, ground::leave()?))) {
         Ok(both) => both,
@@ -150,7 +172,8 @@ fn play(
     let kernel_nats = ground.add_nats(args.nat)?;
     let internet = Internet::new(args.nat, BootClock.now(), seed()?);
     let delay = Duration::from_millis(args.delay);
-    let wires = Wires::start(uplinks, kernel_nats, internet, delay, trace);
+    let records = (trace, args.pair.map(|_| Default::default()));
+    let wires = Wires::start(uplinks, kernel_nats, internet, delay, records);
     let wires = wires.context("cannot start the wires")?;
     story.picture(args.nat.0, args.delay);
     story.built();
@@ -158,6 +181,9 @@ fn play(
     let mut show = Show::new(args, program, ground, story, signals)?;
     let outcome = show.run();
     let totals = wires.stop();
+    if let (Some(sent), Some(pair)) = (&totals.sent, &mut show.results.pair) {
+        pair.by = pair::technique(args.nat, sent, [&show.results.client1, &show.results.client2]);
+    }
     tell_end(args, &mut show, &outcome, &totals);
     results.clone_from(&show.results);
     let exit = outcome?;
@@ -171,7 +197,9 @@ fn tell_end(args: &Args, show: &mut Show<'_>, outcome: &Result<Exit, Failure>, t
         show.story.drops(totals);
     }
     match outcome {
-        Ok(_) if args.command.is_empty() => show.story.summary(&show.results, totals),
+        Ok(_) if args.command.is_empty() && args.pair.is_none() => {
+            show.story.summary(&show.results, totals)
+        }
         Err(failure) if !failure.error.is::<Interrupted>() => show.tell_last_words(),
         Ok(_) | Err(_) => {}
     }

@@ -34,7 +34,7 @@ pub(super) enum Note {
 /// A line of JSON that a role prints.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Fact {
-    /// What it is about: `ready` or `state`.
+    /// What it is about: `ready`, `state` or `mapping`.
     pub(super) event: String,
     /// A client's state.
     #[serde(default)]
@@ -54,6 +54,9 @@ pub(super) struct Fact {
     /// The UDP port.
     #[serde(default)]
     pub(super) port: Option<u16>,
+    /// The endpoint that a client's gateway has mapped to it.
+    #[serde(default)]
+    pub(super) external: Option<String>,
 }
 
 impl Fact {

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use teredo_sim::NatConfig;
+use teredo_sim::nat::Filtering;
 
 use super::place::Host;
 
@@ -25,6 +26,14 @@ impl Kind {
             .into_iter()
             .map(move |key| Self::Model(key, config(key)))
             .chain([Self::Kernel])
+    }
+
+    /// Whether anybody gets through to an endpoint that its client has, or has asked for.
+    pub(super) fn lets_in_everyone(self) -> bool {
+        let is_open = |config: &NatConfig| {
+            config.gives_explicit || config.filtering == Filtering::EndpointIndependent
+        };
+        matches!(self, Self::Model(_, config) if is_open(&config))
     }
 
     /// The word for it.

@@ -99,6 +99,45 @@ impl Pings {
     }
 }
 
+/// The first answer to a row of echo requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FirstAnswer {
+    /// Since the first request.
+    pub(super) time: Duration,
+    /// To which request, counted from 0.
+    pub(super) sequence: u16,
+}
+
+impl FirstAnswer {
+    /// Sends echo requests to `to` until one is answered; `None` if none is within `patience`.
+    /// `check` is called now and then; its error ends it.
+    pub(super) fn wait(
+        from: &NetNamespace,
+        to: Ipv6Addr,
+        patience: Duration,
+        mut check: impl FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Option<Self>> {
+        let socket = from.run(PingSocket::open).and_then(|socket| socket)?;
+        let start = Instant::now();
+        let (mut sequence, mut next) = (0, start);
+        while start.elapsed() < patience {
+            check()?;
+            if next <= Instant::now() {
+                socket
+                    .send(to, IDENTIFIER, sequence, &[0x5A; PAYLOAD_BYTES])
+                    .with_context(|| format!("cannot ping {to}"))?;
+                (sequence, next) = (sequence + 1, next + MEET_INTERVAL);
+            }
+            let left = next.saturating_duration_since(Instant::now()).min(CHECK_INTERVAL);
+            let Some(reply) = socket.receive(left.max(Duration::from_millis(1)))? else { continue };
+            if reply.from == to && reply.id == IDENTIFIER {
+                return Ok(Some(Self { time: start.elapsed(), sequence: reply.sequence }));
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// How long to take answers.
 #[derive(Clone, Copy)]
 enum Until {
@@ -111,6 +150,8 @@ enum Until {
 /// Enough for a median, few enough to be quick.
 const COUNT: u16 = 5;
 const INTERVAL: Duration = Duration::from_millis(100);
+/// As an impatient program repeats itself; whatever a first attempt leaves unanswered shows.
+const MEET_INTERVAL: Duration = Duration::from_millis(250);
 /// As `ping` sends.
 const PAYLOAD_BYTES: usize = 56;
 /// Nobody else pings from a lab that has just been made.

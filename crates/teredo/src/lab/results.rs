@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Args;
 use super::cast::Fact;
+use super::pair::PairResult;
 use super::ping::Pings;
 use super::place::Host;
 use super::transfer::Transfer;
@@ -21,6 +22,9 @@ pub(super) struct Results {
     pub(super) transfer: TransferResult,
     /// Whether a connection that nobody had asked for was tried, and did not come about.
     pub(super) unsolicited_refused: bool,
+    /// What became of a pair of the matrix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pair: Option<PairResult>,
     /// Why the lab failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
@@ -61,6 +65,9 @@ pub(super) struct ClientResult {
     pub(super) port: Option<u16>,
     /// From before its process was started.
     pub(super) qualified_ms: Option<f64>,
+    /// What its gateway has mapped to it.
+    #[serde(skip)]
+    pub(super) external: Option<String>,
 }
 
 impl ClientResult {

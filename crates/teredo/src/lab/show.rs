@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use teredo_sys::epoll::{Events, Interest, Poller};
-use teredo_sys::signal::{Signal, Signals};
+use teredo_sys::signal::{Caught, Signal, Signals};
 
 use super::Args;
 use super::cast::{Note, Role};
@@ -62,10 +62,9 @@ impl<'a> Show<'a> {
     ) -> anyhow::Result<Self> {
         let (sender, notes) = mpsc::channel();
         let watcher = sender.clone();
-        thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || watch(&signals, &watcher))
-            .context("cannot start a thread")?;
+        let watch = move || watch(&signals, |caught| watcher.send(Note::Signal(caught)).is_ok());
+        let thread = thread::Builder::new().name("signals".into());
+        thread.spawn(watch).context("cannot start a thread")?;
         let results = Results::of(args);
         let (roles, reasons) = ([const { None }; _], [const { None }; _]);
         let is_ready = [false; _];
@@ -74,7 +73,10 @@ impl<'a> Show<'a> {
 
     /// Plays all of it.
     pub(super) fn run(&mut self) -> Result<Exit, Failure> {
-        self.serve()?;
+        if let Some(patience_s) = self.args.pair {
+            return self.meet(Duration::from_secs(patience_s));
+        }
+        self.serve(&[Host::Server, Host::Relay])?;
         for client in Host::CLIENTS {
             self.qualify(client)?;
         }
@@ -94,16 +96,20 @@ impl<'a> Show<'a> {
         Ok(Exit::Ok)
     }
 
-    /// Starts server and relay.
-    fn serve(&mut self) -> Result<(), Failure> {
-        let [server, secondary] = [SERVER, SERVER_SECONDARY].map(|it| it.to_string());
-        self.start(Host::Server, &["server", "--address", &server, "--secondary", &secondary])?;
-        self.start(Host::Relay, &["relay", "--address", &RELAY.to_string()])?;
-        let roles = [Host::Server, Host::Relay];
+    /// Starts the server, and perhaps the relay.
+    pub(super) fn serve(&mut self, roles: &[Host]) -> Result<(), Failure> {
+        let [server, secondary, relay] = [SERVER, SERVER_SECONDARY, RELAY].map(|it| it.to_string());
+        for &host in roles {
+            if host == Host::Relay {
+                self.start(host, &["relay", "--address", &relay])?;
+            } else {
+                self.start(host, &["server", "--address", &server, "--secondary", &secondary])?;
+            }
+        }
         let deadline = Instant::now() + READY_MAX;
-        self.wait(deadline, |show| roles.into_iter().all(|host| show.is_ready[host.index()]))?;
-        let late = roles.into_iter().find(|host| !self.is_ready[host.index()]);
-        if let Some(host) = late {
+        self.wait(deadline, |show| roles.iter().all(|host| show.is_ready[host.index()]))?;
+        let late = roles.iter().find(|host| !self.is_ready[host.index()]);
+        if let Some(&host) = late {
             return Err(self.blame(host, "does not get ready").into());
         }
         self.story.serving();
@@ -111,7 +117,7 @@ impl<'a> Show<'a> {
     }
 
     /// Starts a client and waits for its address.
-    fn qualify(&mut self, client: Host) -> Result<(), Failure> {
+    pub(super) fn qualify(&mut self, client: Host) -> Result<(), Failure> {
         let [server, secondary] = [SERVER, SERVER_SECONDARY].map(|it| it.to_string());
         let addresses = ["--server", &server, "--secondary", &secondary];
         self.start(client, &[&["client"], &addresses[..], &["--allow", "echo"]].concat())?;
@@ -126,7 +132,7 @@ impl<'a> Show<'a> {
 
     /// Waits until the clients know what NATs they are behind, which takes the answer of the
     /// server's secondary address.
-    fn settle(&mut self) -> Result<(), Failure> {
+    pub(super) fn settle(&mut self) -> Result<(), Failure> {
         let deadline = Instant::now() + SETTLED_MAX + self.round_trips(2);
         self.wait(deadline, |show| {
             let knows =
@@ -214,7 +220,7 @@ impl<'a> Show<'a> {
     }
 
     /// Takes the notes that are there.
-    fn check(&mut self) -> anyhow::Result<()> {
+    pub(super) fn check(&mut self) -> anyhow::Result<()> {
         while let Ok(note) = self.notes.try_recv() {
             self.take(note)?;
         }
@@ -242,6 +248,9 @@ impl<'a> Show<'a> {
                     result.qualified_ms = None;
                 }
                 self.reasons[host.index()] = fact.reason.filter(|reason| reason != "stopped");
+            }
+            Note::Fact(host, _, fact) if fact.event == "mapping" => {
+                self.results.client_mut(host).external = fact.external;
             }
             Note::Fact(host, _, fact) => self.is_ready[host.index()] |= fact.event == "ready",
         }
@@ -309,15 +318,18 @@ fn expect_all(pings: &PingResult, whom: &str, exit: Exit) -> Result<(), Failure>
     Err(Failure { exit, error: anyhow!("{received} of {sent} pings to {whom} were answered") })
 }
 
-/// Passes on signals as notes.
-fn watch(signals: &Signals, notes: &Sender<Note>) -> std::io::Result<()> {
+/// Tells of signals, as long as somebody listens.
+pub(super) fn watch(
+    signals: &Signals,
+    mut tell: impl FnMut(Caught) -> bool,
+) -> std::io::Result<()> {
     let poller = Poller::new()?;
     poller.add(signals, 0, Interest::Read)?;
     let mut events = Events::with_capacity(1);
     loop {
         poller.wait(&mut events, None)?;
         while let Some(caught) = signals.read()? {
-            if notes.send(Note::Signal(caught)).is_err() {
+            if !tell(caught) {
                 return Ok(());
             }
         }

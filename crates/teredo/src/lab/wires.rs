@@ -15,6 +15,7 @@ use teredo_sys::tun::Tun;
 use super::icmp;
 use super::internet::{Internet, Next};
 use super::kernel_nat::{KernelNat, Side};
+use super::observe::Sent;
 use super::packet::DropReason;
 use super::place::{Host, WIRE_MTU};
 use super::trace::{Trace, Wire};
@@ -29,14 +30,16 @@ pub(super) struct Wires {
 
 impl Wires {
     /// Connects the uplinks, given in the order of [`Host::ALL`], and the kernel's NATs. A packet
-    /// takes `delay` on each of the two access links that it passes.
+    /// takes `delay` on each of the two access links that it passes. `records` is what takes note
+    /// of them.
     pub(super) fn start(
         uplinks: [Tun; Host::ALL.len()],
         kernel_nats: Vec<KernelNat>,
         internet: Internet,
         delay: Duration,
-        trace: Trace,
+        records: (Trace, Option<[Sent; 2]>),
     ) -> io::Result<Self> {
+        let (trace, sent) = records;
         let poller = Poller::new()?;
         for host in Host::ALL {
             poller.add(&uplinks[host.index()], host.index() as u64, Interest::Read)?;
@@ -55,6 +58,7 @@ impl Wires {
             transit: delay * 2,
             under_way: VecDeque::new(),
             trace,
+            sent,
             traffic: Default::default(),
             drops: Default::default(),
         };
@@ -79,6 +83,8 @@ pub(super) struct Totals {
     pub(super) traffic: [Traffic; Host::ALL.len()],
     /// Packets dropped, and why.
     pub(super) drops: Vec<(DropReason, u64)>,
+    /// What each client has sent, if that was to be noted.
+    pub(super) sent: Option<[Sent; 2]>,
     /// Whether the trace is complete.
     pub(super) trace: io::Result<()>,
 }
@@ -100,6 +106,8 @@ struct Carrier {
     transit: Duration,
     under_way: VecDeque<UnderWay>,
     trace: Trace,
+    /// What each client has sent, if that is to be noted.
+    sent: Option<[Sent; 2]>,
     traffic: [Traffic; Host::ALL.len()],
     drops: [u64; DropReason::ALL.len()],
 }
@@ -134,6 +142,7 @@ impl Carrier {
         Totals {
             traffic: self.traffic,
             drops: counts.filter(|(_, count)| *count > 0).collect(),
+            sent: self.sent,
             trace: result.and_then(|()| self.trace.finish()),
         }
     }
@@ -173,6 +182,10 @@ impl Carrier {
     fn take(&mut self, from: Host, packet: &mut [u8]) {
         let now = now();
         self.record(Wire::Uplink(from), packet);
+        let client = Host::CLIENTS.iter().position(|client| *client == from);
+        if let (Some(sent), Some(client)) = (&mut self.sent, client) {
+            sent[client].note(packet);
+        }
         match self.internet.leave(now, (from, 0), packet) {
             Ok(next) => self.bring(now, (from, next), packet),
             Err(reason) => {

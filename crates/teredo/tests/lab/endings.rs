@@ -101,13 +101,13 @@ fn start(mark: &str, arguments: &[&str], step: &str) -> Child {
     child
 }
 
-fn send(signal: &str, to: &Child) {
+pub(crate) fn send(signal: &str, to: &Child) {
     let status = Command::new("kill").args([&format!("-{signal}"), &to.id().to_string()]).status();
     assert!(status.unwrap().success());
 }
 
 /// A dying TUN takes 15 to 25 ms, and there are eight.
-fn expect_gone(mark: &str) {
+pub(crate) fn expect_gone(mark: &str) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while !marked(mark).is_empty() {
         assert!(Instant::now() < deadline, "still there: {:?}", marked(mark));
@@ -117,7 +117,7 @@ fn expect_gone(mark: &str) {
 
 /// The processes that have `mark` in their environment. Those that are dead but not buried have
 /// none.
-fn marked(mark: &str) -> Vec<u32> {
+pub(crate) fn marked(mark: &str) -> Vec<u32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let is_marked = |pid: &u32| {

@@ -5,5 +5,6 @@
 mod command;
 mod contract;
 mod endings;
+mod matrix;
 mod run;
 mod user;

@@ -339,7 +339,11 @@ impl Client {
         self.probing.offers.retain(|offer| offer.peer != peer);
         let found = match path.via {
             Local::Random(number) if self.probing.owner(number) == Some(peer) => Some(number),
-            Local::Random(_) | Local::Primary | Local::Secondary | Local::Discovery => None,
+            Local::Random(_)
+            | Local::Primary
+            | Local::Secondary
+            | Local::Helper
+            | Local::Discovery => None,
         };
         self.end_probing(found);
         if let Some(number) = found {
