@@ -288,5 +288,5 @@ const BIRTHDAY: u8 = 0x80;
 
 /// A refusal is remembered, and so is what a limit was asked for.
 fn leaves_trace(reason: DropReason) -> bool {
-    matches!(reason, DropReason::Refused | DropReason::QueueFull)
+    matches!(reason, DropReason::Refused | DropReason::QueueFull | DropReason::PeerListFull)
 }
