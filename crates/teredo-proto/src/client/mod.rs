@@ -41,7 +41,7 @@ use crate::client::maintenance::Service;
 use crate::client::outbox::{Events, Keys, Outbox};
 use crate::client::peer::Peer;
 use crate::client::qualification::{Backoff, Mapping};
-use crate::client::traversal::{Probing, RandomPorts};
+use crate::client::traversal::{AddressPool, Probing, RandomPorts};
 use crate::filter::Ipv4Filter;
 use crate::guard::Guard;
 use crate::keys::Secret;
@@ -166,6 +166,9 @@ pub struct Client {
     neighbours: Neighbours,
     ports: RandomPorts,
     probing: Probing,
+    pool: AddressPool,
+    /// Whether the gateway, which grants no mapping for all, may grant one for a flow.
+    maps_peers: bool,
     interval: Determination,
     guard: Guard,
     /// Packets of the stack that wait, and those that wait no more and are to be taken out.
@@ -225,6 +228,8 @@ impl Client {
             peers: PeerTable::new(config.peers_max, seed),
             ports: RandomPorts::default(),
             probing: Probing::default(),
+            pool: AddressPool::default(),
+            maps_peers: false,
             interval: Determination::default(),
             neighbours: Neighbours::default(),
             guard: Guard::new(config.policy.clone(), seed),
@@ -407,6 +412,7 @@ impl Role for Client {
         self.advance_searches(now);
         self.advance_random_ports(now);
         self.advance_probing(now);
+        self.advance_address_pool(now);
         self.advance_interval(now);
     }
 
@@ -438,7 +444,8 @@ impl Role for Client {
         };
         let sleep = self.sleepy_at().map(|at| (at, Reason::Dormancy));
         let peers = self.peers.next_deadline().map(|deadline| (deadline, Reason::Peer));
-        let ports = self.ports.next_deadline().map(|deadline| (deadline, Reason::RandomPort));
+        let ports = self.ports.next_deadline().into_iter().chain(self.pool.next_deadline()).min();
+        let ports = ports.map(|deadline| (deadline, Reason::RandomPort));
         let probing = self.probing.next_deadline().map(|deadline| (deadline, Reason::Birthday));
         let discovery = self.discovery_due_at().map(|at| (at, Reason::Discovery));
         let interval = self.interval.deadline().map(|at| (at, Reason::Interval));
