@@ -34,7 +34,10 @@ impl Client {
         self.needed_at = now;
         let destination = packet.destination();
         match self.peers.find(destination) {
-            Some(id) => match self.peers[id].open_route(now) {
+            Some(id) => match self.peers[id]
+                .open_route(now)
+                .filter(|&path| !self.is_in_doubt(now, id, path))
+            {
                 Some(path) => self.send_to_proven(now, id, path, &packet), // case 1
                 None => self.send_to_unproven(now, Some(id), &packet),
             },
