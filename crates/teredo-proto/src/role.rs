@@ -168,6 +168,23 @@ pub enum Event {
     /// From the next refresh on this refresh interval is in force, as far as is known of the NAT
     /// (RFC 4380 section 5.2.7).
     RefreshIntervalChanged(Duration),
+    /// The gateway should be asked which external port it gives a flow from `local_port` to
+    /// `remote` ([`PortMapper::map_peer`](crate::portmap::PortMapper::map_peer)). The answer goes
+    /// to [`Client::take_port_mapping`](crate::client::Client::take_port_mapping). Only clients
+    /// that have been told of such a gateway ask.
+    MapPeer {
+        /// The number of one of the random ports.
+        local_port: u16,
+        /// The peer's endpoint.
+        remote: SocketAddrV4,
+    },
+    /// What the gateway was asked for is needed no more.
+    UnmapPeer {
+        /// The number of one of the random ports.
+        local_port: u16,
+        /// The peer's endpoint.
+        remote: SocketAddrV4,
+    },
     /// The server asks for a new key for the client (`true`), or no more (`false`). The old one
     /// still serves.
     KeyRenewal(bool),

@@ -24,6 +24,8 @@ pub struct GatewayConfig {
     pub gives_other_ports: bool,
     /// It gives no longer lifetime.
     pub lifetime_max: Duration,
+    /// It grants mappings for single flows (PEER) only.
+    pub peers_only: bool,
     /// It refuses every mapping with this result of PCP, by NAT-PMP for want of resources.
     pub refuses: Option<pcp::ResultCode>,
 }
@@ -36,6 +38,7 @@ impl GatewayConfig {
             nat_pmp: true,
             gives_other_ports: false,
             lifetime_max: Duration::from_secs(86_400),
+            peers_only: false,
             refuses: None,
         }
     }
@@ -156,6 +159,7 @@ impl Gateway {
         let internal = SocketAddrV4::new(*from.ip(), mapping.internal_port);
         let external = match remote {
             Some(remote) => nat.outbound(now, internal, remote),
+            None if self.config.peers_only => return pcp::ResultCode::NOT_AUTHORIZED,
             None => {
                 let nonce = self
                     .nonces

@@ -222,6 +222,7 @@ impl Client {
         let first = service.mapping.mapped;
         let kind = self.classify(first, second.mapped);
         self.set_nat_kind(kind);
+        self.note_mappings(now, [first, second.mapped]);
         if self.is_unusable(kind) {
             self.fail(now, OfflineReason::SymmetricNat);
         }

@@ -41,7 +41,7 @@ use crate::client::maintenance::Service;
 use crate::client::outbox::{Events, Keys, Outbox};
 use crate::client::peer::Peer;
 use crate::client::qualification::{Backoff, Mapping};
-use crate::client::traversal::RandomPorts;
+use crate::client::traversal::{AddressPool, RandomPorts};
 use crate::filter::Ipv4Filter;
 use crate::guard::Guard;
 use crate::keys::Secret;
@@ -165,6 +165,9 @@ pub struct Client {
     peers: PeerTable<Peer>,
     neighbours: Neighbours,
     ports: RandomPorts,
+    pool: AddressPool,
+    /// Whether the gateway, which grants no mapping for all, may grant one for a flow.
+    maps_peers: bool,
     interval: Determination,
     guard: Guard,
     /// Packets of the stack that wait, and those that wait no more and are to be taken out.
@@ -223,6 +226,8 @@ impl Client {
             early: PacketQueue::default(),
             peers: PeerTable::new(config.peers_max, seed),
             ports: RandomPorts::default(),
+            pool: AddressPool::default(),
+            maps_peers: false,
             interval: Determination::default(),
             neighbours: Neighbours::default(),
             guard: Guard::new(config.policy.clone(), seed),
@@ -404,6 +409,7 @@ impl Role for Client {
         self.advance_discovery(now);
         self.advance_searches(now);
         self.advance_random_ports(now);
+        self.advance_address_pool(now);
         self.advance_interval(now);
     }
 
@@ -435,7 +441,8 @@ impl Role for Client {
         };
         let sleep = self.sleepy_at().map(|at| (at, Reason::Dormancy));
         let peers = self.peers.next_deadline().map(|deadline| (deadline, Reason::Peer));
-        let ports = self.ports.next_deadline().map(|deadline| (deadline, Reason::RandomPort));
+        let ports = self.ports.next_deadline().into_iter().chain(self.pool.next_deadline()).min();
+        let ports = ports.map(|deadline| (deadline, Reason::RandomPort));
         let discovery = self.discovery_due_at().map(|at| (at, Reason::Discovery));
         let interval = self.interval.deadline().map(|at| (at, Reason::Interval));
         let helper = self.helper_deadline().map(|at| (at, Reason::Helper));

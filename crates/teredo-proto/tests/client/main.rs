@@ -5,6 +5,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod address;
+mod address_pool;
 mod advertisement;
 mod bubbles;
 mod bytes;

@@ -291,6 +291,10 @@ impl World {
             } else if let Event::ReleasePort(local) = event {
                 let sockets = &mut self.hosts[host.0].services[index].sockets;
                 sockets.retain(|(socket, _)| *socket != local);
+            } else if let Event::MapPeer { local_port, remote } = event {
+                self.map_peer(host, local_port, remote);
+            } else if let Event::UnmapPeer { local_port, remote } = event {
+                self.unmap_peer(host, local_port, remote);
             }
             self.note(host, Happened::Event(event));
         }

@@ -36,6 +36,11 @@ impl World {
         nat.gateway = Some(Gateway::new(config, external, now));
     }
 
+    /// Has the client of a host ask the gateway of its network for a port from now on.
+    pub fn add_mapper(&mut self, host: HostId) {
+        self.start_mapper(host);
+    }
+
     /// Adds a client that asks the gateway of its network for a port, and starts both.
     pub fn add_mapping_client(&mut self, nat: NatId) -> HostId {
         let host = self.add_client(nat);
@@ -60,6 +65,24 @@ impl World {
         let now = self.now;
         if let Some(mapper) = &mut self.hosts[host.0].mapper {
             mapper.mapper.stop(now);
+            self.drain_mapper(host);
+        }
+    }
+
+    /// Has the port mapper of a host ask about a flow. Only clients that have one want that.
+    pub(super) fn map_peer(&mut self, host: HostId, local_port: u16, remote: SocketAddrV4) {
+        let now = self.now;
+        if let Some(mapper) = &mut self.hosts[host.0].mapper {
+            mapper.mapper.map_peer(now, local_port, remote);
+            self.drain_mapper(host);
+        }
+    }
+
+    /// Has it give that back.
+    pub(super) fn unmap_peer(&mut self, host: HostId, local_port: u16, remote: SocketAddrV4) {
+        let now = self.now;
+        if let Some(mapper) = &mut self.hosts[host.0].mapper {
+            mapper.mapper.unmap_peer(now, local_port, remote);
             self.drain_mapper(host);
         }
     }

@@ -10,11 +10,13 @@
 //!
 //! What was learnt stays with the peer's entry, so that the next attempt begins with it.
 
+mod address_pool;
 mod deferred_open;
 mod hairpin;
 mod helper;
 mod load_reduction;
 mod mapped;
+mod peer_mapping;
 mod port_preserving;
 mod ports;
 mod sequential;
@@ -27,6 +29,7 @@ use core::time::Duration;
 use teredo_wire::trailer::{Alternates, NeighborDiscovery};
 use teredo_wire::{TEREDO_PORT, TeredoAddress};
 
+pub(super) use self::address_pool::AddressPool;
 pub(super) use self::ports::RandomPorts;
 pub use self::switches::{Traversal, UnknownTechnique};
 use crate::client::Client;
@@ -73,6 +76,8 @@ pub(super) struct Approach {
     pub(super) data_sent_at: Option<Instant>,
     /// Bubbles that kept the random port in use since then: Connection Refresh Count.
     refresh_count: u8,
+    /// Which of the NAT's addresses the next indirect bubble begins with (`address_pool`).
+    pool_turn: u8,
 }
 
 impl Approach {
@@ -205,6 +210,8 @@ impl Client {
 
     /// Sends an indirect bubble, now or when a random port is ready for it.
     fn call(&mut self, now: Instant, id: PeerId) {
+        // Before a port is predicted: what goes to the helper for the first time takes one.
+        self.need_helper(now);
         if self.has_random_port_ready(now, id) {
             self.send_indirect(now, id);
         }

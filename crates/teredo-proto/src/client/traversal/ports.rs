@@ -1,9 +1,10 @@
 //! The random ports in use: further sockets, each for one peer (RFC 6081 section 5.4.1).
 
-use core::net::Ipv6Addr;
+use core::net::{Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 
 use crate::client::traversal::RandomPort;
+use crate::client::traversal::peer_mapping::PeerMapping;
 use crate::client::traversal::sequential::EchoTest;
 use crate::role::RANDOM_PORTS_MAX;
 use crate::time::Instant;
@@ -21,9 +22,12 @@ pub(in crate::client) struct RandomPorts {
 #[derive(Debug)]
 pub(super) struct PortUse {
     pub(super) number: u16,
+    /// Whom it is for; unspecified for nobody, to learn by it (`address_pool`).
     pub(super) peer: Ipv6Addr,
     /// Whether its socket is there.
     pub(super) is_bound: bool,
+    /// The number that the socket has got.
+    pub(super) local_port: u16,
     /// Tests of other ports for the same peer before.
     pub(super) tries: u8,
     /// The external port that the NAT is expected to give it.
@@ -32,6 +36,8 @@ pub(super) struct PortUse {
     pub(super) is_closed: bool,
     /// What is being done to find that out.
     pub(super) test: Option<EchoTest>,
+    /// What the gateway was asked.
+    pub(super) mapping: Option<PeerMapping>,
 }
 
 impl RandomPorts {
@@ -48,10 +54,12 @@ impl RandomPorts {
             number,
             peer,
             is_bound: false,
+            local_port: 0,
             tries: 0,
             prediction: None,
             is_closed: false,
             test: None,
+            mapping: None,
         };
         self.uses.push(new);
         Some(number)
@@ -69,8 +77,25 @@ impl RandomPorts {
         Some(self.uses.remove(position))
     }
 
+    /// Whether there is one that is for no peer.
+    pub(super) fn has_unowned(&self) -> bool {
+        self.uses.iter().any(|port| port.peer.is_unspecified())
+    }
+
+    /// Removes the port with this number; `false` if there is none.
+    pub(super) fn remove_number(&mut self, number: u16) -> bool {
+        let position = self.uses.iter().position(|port| port.number == number);
+        position.map(|position| self.uses.remove(position)).is_some()
+    }
+
     pub(super) fn find(&mut self, number: u16) -> Option<&mut PortUse> {
         self.uses.iter_mut().find(|port| port.number == number)
+    }
+
+    /// The port whose flow the gateway was asked about.
+    pub(super) fn find_flow(&mut self, local: u16, remote: SocketAddrV4) -> Option<&mut PortUse> {
+        let is_asked = |port: &PortUse| port.mapping.is_some_and(|it| it.remote == remote);
+        self.uses.iter_mut().find(|port| port.local_port == local && is_asked(port))
     }
 
     /// What is predicted of a peer's port, if it has one.
@@ -91,11 +116,31 @@ impl RandomPorts {
         self.uses.iter().find(is_overdue).map(|port| port.number)
     }
 
+    /// The first port about which the gateway has not answered in time.
+    pub(super) fn overdue_mapping(&self, now: Instant) -> Option<u16> {
+        let is_overdue =
+            |port: &&PortUse| port.mapping_due_at().is_some_and(|due_at| due_at <= now);
+        self.uses.iter().find(is_overdue).map(|port| port.number)
+    }
+
     /// When something is to be done about any of them.
     pub(in crate::client) fn next_deadline(&self) -> Option<Instant> {
         let tests = self.uses.iter().filter_map(|port| Some(port.test.as_ref()?.due_at));
         let refresh = self.uses.first().map(|_| self.refresh_at);
-        tests.chain(refresh).min()
+        let mappings = self.uses.iter().filter_map(PortUse::mapping_due_at);
+        tests.chain(mappings).chain(refresh).min()
+    }
+}
+
+impl PortUse {
+    /// Whether it may be announced, or done without.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_bound && self.test.is_none() && self.mapping_due_at().is_none()
+    }
+
+    /// Until when the gateway's answer is waited for.
+    fn mapping_due_at(&self) -> Option<Instant> {
+        self.mapping.and_then(|mapping| mapping.due_at)
     }
 }
 
