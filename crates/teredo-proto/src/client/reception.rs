@@ -300,7 +300,6 @@ impl Client {
         accepted: &Accepted<'_>,
     ) -> Inbound {
         self.peers.touch(now, id);
-        self.note_two_way(id, accepted);
         let peer = &mut self.peers[id];
         peer.approach.is_answered = true;
         let is_settled = peer.is_settled() && peer.is_heard_within(now, PEER_VALID);
@@ -427,10 +426,6 @@ impl Client {
         if accepted.is_bubble() && !asks && self.peers[id].route(now) != Some(path) {
             self.confirm(now, id, path);
         }
-        if self.peers[id].proven_path() != Some(path) {
-            self.forget_two_way(id);
-        }
-        self.note_two_way(id, accepted);
         self.reached(now, id, path);
         if accepted.is_bubble() {
             self.answer_solicitation(now, id, accepted);
@@ -492,21 +487,14 @@ impl Client {
         }
         peer.trust = Trust::Proven(path);
         peer.last_reception = Some(now);
+        peer.bubbles.reset();
         self.peers.touch(now, id);
-        let is_one_way = self.is_one_way(id, path);
-        if !is_one_way {
-            self.peers[id].bubbles.reset();
-            self.note_helped(id, path);
-            if matches!(path.via, Local::Primary | Local::Helper) {
-                self.release_random_port(id);
-            }
+        self.note_helped(id, path);
+        if matches!(path.via, Local::Primary | Local::Helper) {
+            self.release_random_port(id);
         }
         if self.introduce(now, id, path) {
-            if is_one_way {
-                self.flush(now, id, path); // an answer shows that it gets there; the search goes on
-            } else {
-                self.settle(now, id, path);
-            }
+            self.settle(now, id, path);
         }
         self.release(now, id, path.heard_at);
     }

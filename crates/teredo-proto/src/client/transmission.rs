@@ -34,10 +34,7 @@ impl Client {
         self.needed_at = now;
         let destination = packet.destination();
         match self.peers.find(destination) {
-            Some(id) => match self.peers[id]
-                .open_route(now)
-                .filter(|&path| !self.is_in_doubt(now, id, path))
-            {
+            Some(id) => match self.peers[id].open_route(now) {
                 Some(path) => self.send_to_proven(now, id, path, &packet), // case 1
                 None => self.send_to_unproven(now, Some(id), &packet),
             },

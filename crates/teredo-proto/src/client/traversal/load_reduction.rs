@@ -15,8 +15,7 @@ impl Client {
     /// Begins a search: with a question to the peer itself if it was met before, and through the
     /// servers as well if that was so long ago that its NAT may have forgotten us.
     pub(in crate::client) fn begin_teredo_search(&mut self, now: Instant, id: PeerId) {
-        let path = self.peers[id].proven_path().filter(|&path| !self.is_one_way(id, path));
-        if !self.config.traversal.load_reduction || path.is_none() {
+        if !self.config.traversal.load_reduction || self.peers[id].proven_path().is_none() {
             return self.begin_bubbles(now, id);
         }
         let is_fresh = self.peers[id].is_heard_within(now, REMEMBERED);

@@ -1,15 +1,12 @@
 //! UPnP-enabled symmetric NAT (RFC 6081 section 5.3.4): a gateway keeps one endpoint for us that
 //! all may send to, while our packets leave from others.
 
-use teredo_wire::trailer::NeighborDiscovery;
-
 use crate::client::Client;
-use crate::client::peer::{Path, Search};
+use crate::client::peer::Path;
 use crate::client::qualification::is_symmetric;
 use crate::client::reception::Accepted;
 use crate::peers::PeerId;
 use crate::role::Local;
-use crate::time::Instant;
 
 impl Client {
     /// Where packets go along a way that one came: to the endpoint embedded in the peer's address,
@@ -34,36 +31,6 @@ impl Client {
         if self.is_kept() && is_its_own {
             self.peers[id].approach.is_symmetric = true;
         }
-    }
-
-    /// Whether all that is known of a way is that the peer is heard along it: it sends to the
-    /// endpoint that the gateway keeps, while our packets leave from another one, which its NAT may
-    /// refuse. Until it has shown that it hears us, other ways are tried as well.
-    pub(in crate::client) fn is_one_way(&self, id: PeerId, path: Path) -> bool {
-        self.is_kept()
-            && path.via == Local::Primary
-            && self.config.filter.permits(*path.heard_at.ip())
-            && !self.has_named(id, path.heard_at)
-            && !self.peers[id].approach.is_two_way
-    }
-
-    /// A packet came along the way in use: a peer sends data, or answers a question, only where it
-    /// hears us.
-    pub(in crate::client) fn note_two_way(&mut self, id: PeerId, accepted: &Accepted<'_>) {
-        let answers =
-            accepted.trailers.neighbor_discovery == Some(NeighborDiscovery::Advertisement);
-        self.peers[id].approach.is_two_way |= !accepted.is_bubble() || answers;
-    }
-
-    /// Another way is taken.
-    pub(in crate::client) fn forget_two_way(&mut self, id: PeerId) {
-        self.peers[id].approach.is_two_way = false;
-    }
-
-    /// Whether a way that leads one way only is to be looked for another one now.
-    pub(in crate::client) fn is_in_doubt(&self, now: Instant, id: PeerId, path: Path) -> bool {
-        let peer = &self.peers[id];
-        peer.search == Search::Idle && self.is_one_way(id, path) && !peer.bubbles.is_exhausted(now)
     }
 
     /// Whether such a gateway is the only NAT before us, and a symmetric one.

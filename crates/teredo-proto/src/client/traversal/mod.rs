@@ -50,8 +50,6 @@ pub(super) struct Approach {
     nonce_received: Option<[u8; 4]>,
     /// Indirect bubbles of ours since the peer was last met.
     calls: u8,
-    /// Whether the peer has shown that it hears us along the way in use.
-    is_two_way: bool,
     /// Whether it was last met through our helper.
     was_helped: bool,
     /// Where a bubble with our nonce came from, and on which socket, while another way was in use.
@@ -117,8 +115,7 @@ impl Client {
     /// the peer is not trusted, and not twice in a second, so that no two clients keep each other
     /// busy (E-11).
     pub(super) fn approach_in_answer(&mut self, now: Instant, id: PeerId) {
-        let path = self.peers[id].route(now);
-        if let Some(path) = path.filter(|&path| !self.is_one_way(id, path)) {
+        if let Some(path) = self.peers[id].route(now) {
             self.send_direct(now, id, (path.to, path.via), None);
             if self.peers[id].search != Search::Idle {
                 self.settle(now, id, path);
@@ -155,7 +152,7 @@ impl Client {
     /// only when the old one has not been used for a while (E-18; RFC 6081 section 5.4.4.5).
     pub(super) fn may_adopt(&mut self, now: Instant, id: PeerId, accepted: &Accepted<'_>) -> bool {
         let Some(path) = self.peers[id].proven_path() else { return true };
-        if self.is_shortcut(id, path, accepted) || self.is_one_way(id, path) {
+        if self.is_shortcut(id, path, accepted) {
             return true;
         }
         let is_idle = self.peers[id].is_idle(now);
