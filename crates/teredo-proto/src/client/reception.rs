@@ -301,7 +301,8 @@ impl Client {
     ) -> Inbound {
         self.peers.touch(now, id);
         let peer = &mut self.peers[id];
-        peer.approach.is_answered = true;
+        // Where a helper is, bubbles come although the peer may not know us there yet.
+        peer.approach.is_answered |= !accepted.is_bubble() || path.via != Local::Helper;
         let is_settled = peer.is_settled() && peer.is_heard_within(now, PEER_VALID);
         if is_settled && !accepted.is_bubble() {
             peer.last_reception = Some(now);

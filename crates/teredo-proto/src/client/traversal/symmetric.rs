@@ -66,11 +66,20 @@ impl Client {
     /// Shows a peer where we are once more, when a packet is about to go there and nothing has come
     /// since the last time: that bubble may have got lost, and then all our packets are.
     pub(in crate::client) fn introduce_again(&mut self, now: Instant, id: PeerId, path: Path) {
+        let is_plain = self.is_plain(path);
         let peer = &mut self.peers[id];
         let to = (path.to, path.via);
-        let is_in_doubt = !peer.approach.is_answered && peer.approach.introduced == Some(to);
+        let is_introduced = match peer.approach.introduced {
+            Some(introduced) => introduced == to,
+            None => !is_plain && peer.approach.nonce_received.is_some(), // but not with this one
+        };
+        let is_in_doubt = !peer.approach.is_answered && is_introduced;
         if is_in_doubt && peer.bubbles.take_amid_data(now) {
             self.send_direct(now, id, to, None);
+            // Or it takes another nonce by now, and the bubble that told it got lost.
+            if path.via == Local::Helper {
+                self.call(now, id);
+            }
             self.counters.bubbles_sent += 1;
         }
     }
