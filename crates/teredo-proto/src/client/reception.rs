@@ -301,8 +301,7 @@ impl Client {
     ) -> Inbound {
         self.peers.touch(now, id);
         let peer = &mut self.peers[id];
-        // Where a helper is, bubbles come although the peer may not know us there yet.
-        peer.approach.is_answered |= !accepted.is_bubble() || path.via != Local::Helper;
+        peer.approach.is_answered |= !accepted.is_bubble();
         let is_settled = peer.is_settled() && peer.is_heard_within(now, PEER_VALID);
         if is_settled && !accepted.is_bubble() {
             peer.last_reception = Some(now);
@@ -421,7 +420,7 @@ impl Client {
         if !self.may_adopt(now, id, accepted) {
             return false;
         }
-        self.peers[id].approach.is_answered = true;
+        self.peers[id].approach.is_answered |= !accepted.is_bubble();
         let path = self.directed(id, accepted.path());
         let asks = accepted.trailers.neighbor_discovery.is_some();
         if accepted.is_bubble() && !asks && self.peers[id].route(now) != Some(path) {

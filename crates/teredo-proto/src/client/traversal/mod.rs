@@ -62,8 +62,11 @@ pub(super) struct Approach {
     heard_call_at: Instant,
     /// Where our last direct bubble with the peer's nonce went.
     introduced: Option<(SocketAddrV4, Local)>,
-    /// Whether something has come from the peer since then.
+    /// Whether a packet has come from the peer since then: bubbles also come from who does not know
+    /// where we are.
     pub(super) is_answered: bool,
+    /// How often it was repeated because of that.
+    repeats: u8,
     /// A bubble came from another endpoint than the embedded one: Symmetric Peer.
     is_symmetric: bool,
     random_port: RandomPort,
@@ -125,7 +128,7 @@ impl Client {
         self.send_openers(now, id);
         let called_at = self.peers[id].approach.called_at;
         let may_call = called_at.is_none_or(|called_at| now.since(called_at) >= CALL_GAP);
-        if may_call && self.config.traversal.symmetric {
+        if may_call && self.uses_nonces() {
             self.call(now, id);
         }
     }
@@ -240,6 +243,9 @@ impl Client {
         let approach = &mut self.peers[id].approach;
         let nonce = approach.nonce_received;
         if nonce.is_some() {
+            if approach.introduced != Some(to) || approach.is_answered {
+                approach.repeats = 0;
+            }
             (approach.introduced, approach.is_answered) = (Some(to), false);
         }
         let random_port = match to.1 {
