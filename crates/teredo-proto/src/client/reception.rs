@@ -306,7 +306,7 @@ impl Client {
     ) -> Inbound {
         self.peers.touch(now, id);
         let peer = &mut self.peers[id];
-        peer.approach.is_answered = true;
+        peer.approach.is_answered |= !accepted.is_bubble();
         peer.approach.is_in_question &= accepted.is_plain_bubble();
         let is_settled = peer.is_settled() && peer.is_heard_within(now, PEER_VALID);
         if is_settled && !accepted.is_bubble() {
@@ -433,7 +433,7 @@ impl Client {
         } else {
             self.peers[id].approach.is_in_question = false;
         }
-        self.peers[id].approach.is_answered = true;
+        self.peers[id].approach.is_answered |= !accepted.is_bubble();
         let path = self.directed(id, accepted.path());
         let asks = accepted.trailers.neighbor_discovery.is_some();
         if accepted.is_bubble() && !asks && self.peers[id].route(now) != Some(path) {

@@ -90,5 +90,6 @@ impl Client {
     }
 }
 
-/// Attempts in which a peer has to say that it hears us: in the second one the helper is named.
-const QUESTIONS_MAX: u8 = 3;
+/// Attempts in which a peer has to say that it hears us: in the second one the helper is named, and
+/// where a NAT has several addresses there is one more.
+const QUESTIONS_MAX: u8 = 4;

@@ -62,8 +62,11 @@ pub(super) struct Approach {
     heard_call_at: Instant,
     /// Where our last direct bubble with the peer's nonce went.
     introduced: Option<(SocketAddrV4, Local)>,
-    /// Whether something has come from the peer since then.
+    /// Whether a packet has come from the peer since then: bubbles also come from who does not know
+    /// where we are.
     pub(super) is_answered: bool,
+    /// How often it was repeated because of that.
+    repeats: u8,
     /// A bubble came from another endpoint than the embedded one: Symmetric Peer.
     is_symmetric: bool,
     /// The peer reaches us, and whether we reach it is not known.
@@ -250,6 +253,9 @@ impl Client {
         let approach = &mut self.peers[id].approach;
         let nonce = approach.nonce_received;
         if nonce.is_some() {
+            if approach.introduced != Some(to) || approach.is_answered {
+                approach.repeats = 0;
+            }
             (approach.introduced, approach.is_answered) = (Some(to), false);
         }
         let random_port = match to.1 {
