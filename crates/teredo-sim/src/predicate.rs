@@ -8,6 +8,7 @@
 //! Links are presumed to keep the order of packets and to lose none for good.
 
 mod front;
+mod near;
 mod side;
 
 use core::fmt;
@@ -17,6 +18,7 @@ use crate::nat::{Filtering, Mapping};
 
 use front::{Front, Ports};
 
+pub use near::{verdict_behind_one, verdict_below_one};
 pub use side::{Side, draw_nat};
 
 /// What is to become of a pair.

@@ -189,6 +189,10 @@ fn other_addresses_connect_clients_where_nothing_turns_back() {
     for key in KINDS {
         assert!(connects_behind_one_nat(kind(key), Traversal::RFC6081), "{key}");
     }
+    for key in PLAIN {
+        let alone = Traversal { hairpin: true, ..Traversal::NONE };
+        assert!(connects_behind_one_nat(kind(key), alone), "{key}: it needs no other extension");
+    }
     for hairpin in [true, false] {
         let mut world = World::new(9);
         world.add_server();

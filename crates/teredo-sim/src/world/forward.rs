@@ -32,6 +32,8 @@ pub(crate) enum Arrival {
     NatOutside(NatId, Datagram),
     /// At a NAT, from the inside.
     NatInside(NatId, Datagram),
+    /// At a host, what has come of asking its gateway by UPnP.
+    Upnp(HostId),
     /// An ICMP error at a host.
     HostError(HostId, IcmpError),
     /// An ICMP error at a NAT, from the outside.
@@ -48,6 +50,7 @@ impl World {
             Arrival::Host(host, datagram) => self.on_host(host, datagram),
             Arrival::NatOutside(nat, datagram) => self.on_nat_outside(nat, datagram),
             Arrival::NatInside(nat, datagram) => self.on_nat_inside(nat, datagram),
+            Arrival::Upnp(host) => self.on_upnp(host),
             Arrival::HostError(host, error) => self.on_host_error(host, error),
             Arrival::NatError(nat, error) => self.on_nat_error(nat, error),
             Arrival::Ipv6(host, packet) => self.on_ipv6(host, &packet),

@@ -12,13 +12,15 @@ use crate::host::{Datagram, HostId};
 
 use super::forward::Arrival;
 use super::links::Way;
-use super::{Attachment, NatId, Place, World};
+use super::{Attachment, NatBox, NatId, Place, World};
 
 /// The port mapper of a host, on a socket of its own.
 #[derive(Debug)]
 pub(crate) struct Mapper {
     mapper: PortMapper,
     endpoint: SocketAddrV4,
+    /// What UPnP has brought.
+    upnp: Option<SocketAddrV4>,
 }
 
 impl Mapper {
@@ -56,8 +58,50 @@ impl World {
         let mut mapper = PortMapper::new(config, self.next_seed());
         mapper.start(self.now);
         let endpoint = SocketAddrV4::new(*service.ip(), MAPPER_PORT);
-        self.hosts[host.0].mapper = Some(Mapper { mapper, endpoint });
+        self.hosts[host.0].mapper = Some(Mapper { mapper, endpoint, upnp: None });
         self.drain_mapper(host);
+        if let Some(gateway) = &self.nats[nat.0].gateway
+            && gateway.config().upnp
+        {
+            let answered_at = self.now + UPNP_PATIENCE + gateway.config().answers_after;
+            self.queue.plan(answered_at, Arrival::Upnp(host));
+        }
+    }
+
+    /// The gateway of a host answers what it was asked by UPnP, if nothing else has come of asking:
+    /// once and again, as the engine asks.
+    pub(super) fn on_upnp(&mut self, host: HostId) {
+        let Place::Behind(NatId(nat)) = self.hosts[host.0].place else { return };
+        let Some(service) = self.endpoint_of(host) else { return };
+        let Some(mapper) = &mut self.hosts[host.0].mapper else { return };
+        let NatBox { nat, gateway: Some(gateway), .. } = &mut self.nats[nat] else { return };
+        self.queue.plan(self.now + UPNP_INTERVAL, Arrival::Upnp(host));
+        if mapper.mapper.external().is_some() {
+            return;
+        }
+        let external = gateway.answer_upnp(self.now, nat, service);
+        if core::mem::replace(&mut mapper.upnp, external) == external {
+            return;
+        }
+        let event = match external {
+            Some(external) => {
+                mapper.mapper.stop(self.now);
+                portmap::Event::Mapped(external)
+            }
+            None => portmap::Event::Unmapped(portmap::Failure::NoAnswer),
+        };
+        self.with_client(host, |client, now| client.take_port_mapping(now, &event));
+    }
+
+    /// Has some other host behind a NAT ask for a port of its own: the external endpoint.
+    pub fn add_gateway_guest(&mut self, nat: NatId, port: u16) -> Option<SocketAddrV4> {
+        let guest = SocketAddrV4::new(GUEST, port);
+        self.nats[nat.0].nat.map_explicitly(self.now, guest, port, Duration::MAX)
+    }
+
+    /// Has the gateway of a NAT lose all mappings that were asked for, and say nothing.
+    pub fn forget_mappings(&mut self, nat: NatId) {
+        self.nats[nat.0].nat.forget_explicit();
     }
 
     /// Has the port mapper of a host give back what it has.
@@ -94,7 +138,7 @@ impl World {
 
     /// Gives a datagram to the port mapper of its destination, if that is one of its sockets.
     pub(super) fn give_to_mapper(&mut self, host: HostId, datagram: &Datagram) -> bool {
-        let Some(Mapper { mapper, endpoint }) = &mut self.hosts[host.0].mapper else {
+        let Some(Mapper { mapper, endpoint, .. }) = &mut self.hosts[host.0].mapper else {
             return false;
         };
         let is_announcement = datagram.to.port() == pcp::CLIENT_PORT;
@@ -117,7 +161,7 @@ impl World {
 
     fn drain_mapper(&mut self, host: HostId) {
         let mut buffer = [0; portmap::TRANSMIT_LEN_MAX];
-        while let Some(Mapper { mapper, endpoint }) = &mut self.hosts[host.0].mapper
+        while let Some(Mapper { mapper, endpoint, .. }) = &mut self.hosts[host.0].mapper
             && let Some(transmit) = mapper.poll_transmit(&mut buffer)
         {
             let payload = buffer[..transmit.len].to_vec();
@@ -143,9 +187,10 @@ impl World {
             nat.gateway.as_mut().filter(|_| datagram.to.port() == pcp::SERVER_PORT)
         {
             let answer = gateway.answer(self.now, &mut nat.nat, datagram.from, &datagram.payload);
+            let delay = gateway.config().answers_after;
             if let Some(payload) = answer {
                 let datagram = Datagram { from: datagram.to, to: datagram.from, payload };
-                self.carry(Place::Behind(id), Duration::ZERO, datagram);
+                self.carry(Place::Behind(id), delay, datagram);
             }
         }
         true
@@ -178,6 +223,14 @@ impl World {
 pub(super) fn gateway_address(NatId(nat): NatId) -> Ipv4Addr {
     Ipv4Addr::new(192, 168, 1 + nat as u8, 1)
 }
+
+/// A host that asks for ports and does nothing else.
+const GUEST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+/// How long hosts wait for an answer by PCP or NAT-PMP before they ask by UPnP too, and for how
+/// long they leave it at that.
+const UPNP_PATIENCE: Duration = Duration::from_secs(1);
+const UPNP_INTERVAL: Duration = Duration::from_secs(1_200);
 
 /// Where port mappers send from.
 const MAPPER_PORT: u16 = 50_000;

@@ -133,7 +133,7 @@ impl Client {
         self.send_openers(now, id);
         let called_at = self.peers[id].approach.called_at;
         let may_call = called_at.is_none_or(|called_at| now.since(called_at) >= CALL_GAP);
-        if may_call && self.config.traversal.symmetric {
+        if may_call && self.uses_nonces() {
             self.call(now, id);
         }
     }

@@ -107,7 +107,8 @@ impl Client {
             && self.config.filter.permits(*path.to.ip())
     }
 
-    fn uses_nonces(&self) -> bool {
+    /// Whether bubbles carry nonces: hairpinning needs them as well (section 5.6.4.1).
+    pub(super) fn uses_nonces(&self) -> bool {
         self.config.traversal.symmetric || self.config.traversal.hairpin
     }
 }
