@@ -81,6 +81,12 @@ impl Client {
         false
     }
 
+    /// Whether something that came along this way shows nothing of our way to the peer: the gateway
+    /// lets all in, while our packets leave from ports that the peer's NAT may not let in.
+    pub(super) fn is_one_way(&self, path: Path) -> bool {
+        path.via == Local::Primary && self.is_kept()
+    }
+
     /// Whether such a gateway is the only NAT before us, and a symmetric one.
     fn is_kept(&self) -> bool {
         self.explicit_mapping().is_some()

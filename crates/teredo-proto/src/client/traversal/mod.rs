@@ -11,6 +11,7 @@
 //! What was learnt stays with the peer's entry, so that the next attempt begins with it.
 
 mod address_pool;
+mod birthday;
 mod deferred_open;
 mod hairpin;
 mod helper;
@@ -30,6 +31,7 @@ use teredo_wire::trailer::{Alternates, NeighborDiscovery};
 use teredo_wire::{TEREDO_PORT, TeredoAddress};
 
 pub(super) use self::address_pool::AddressPool;
+pub(super) use self::birthday::Probing;
 pub(super) use self::ports::RandomPorts;
 pub use self::switches::{Traversal, UnknownTechnique};
 use crate::client::Client;
@@ -154,6 +156,7 @@ impl Client {
         self.learn_nonce(id, accepted.trailers.nonce);
         self.learn_random_port(now, id, accepted.trailers.random_port);
         self.learn_alternates(id, accepted);
+        self.learn_birthday(now, id, accepted.trailers.birthday);
     }
 
     /// Whether a packet from another endpoint than the proven one may change the way to its peer:
@@ -200,8 +203,9 @@ impl Client {
     /// The proven way after another packet came along it: a bubble on the service port shows that
     /// no random port is needed any more (RFC 6081 section 5.4.4.5).
     pub(super) fn path_after(&self, path: Path, accepted: &Accepted<'_>) -> Path {
+        let on_primary = Path { via: Local::Primary, ..path };
         let is_better = accepted.is_bubble() && accepted.on == Local::Primary;
-        if is_better { Path { via: Local::Primary, ..path } } else { path }
+        if is_better && !self.is_one_way(on_primary) { on_primary } else { path }
     }
 
     /// Direct bubbles to wherever the peer may be: they open our NAT, and may get through.
@@ -236,6 +240,7 @@ impl Client {
             random_port: self.ports.prediction(self.peers[id].approach.random_port),
             alternates: self.own_alternates(now, id),
             discovery: None,
+            birthday: self.birthday_offer(id),
         };
         let server = SocketAddrV4::new(peer.server, TEREDO_PORT);
         self.send_bubble(now, (server, Local::Primary), peer.to_ipv6(), trailers);
@@ -262,7 +267,7 @@ impl Client {
             Local::Random(_) => self.ports.prediction(approach.random_port),
             Local::Primary | Local::Secondary | Local::Helper | Local::Discovery => None,
         };
-        let trailers = Trailers { nonce, random_port, alternates: Vec::new(), discovery };
+        let trailers = Trailers { nonce, random_port, discovery, ..Trailers::default() };
         self.peers[id].bubbles.note_transmission(now);
         self.send_bubble(now, to, address, trailers);
     }
