@@ -24,6 +24,7 @@ mod reception;
 mod search;
 mod transmission;
 mod traversal;
+mod usage;
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
@@ -57,6 +58,7 @@ use crate::time::Instant;
 
 pub use crate::client::helper::{HelperConfig, HelperState, HelperUse};
 pub use crate::client::traversal::{Traversal, UnknownTechnique};
+pub use crate::client::usage::QUEUED_TOTAL_MAX;
 
 /// What a client is told.
 #[derive(Clone, Debug)]

@@ -99,10 +99,7 @@ impl Client {
 
     /// Searches as if the peer had never been met.
     pub(super) fn begin_bubbles(&mut self, now: Instant, id: PeerId) {
-        let peer = &mut self.peers[id];
-        peer.search = Search::Bubbles;
-        peer.trust = Trust::Unproven;
-        peer.approach.begin(now);
+        self.search_anew(now, id);
         self.advance_bubbles(now, id);
     }
 

@@ -86,7 +86,9 @@ pub(super) struct Approach {
 }
 
 impl Approach {
-    /// Begins a search: what the peer told long ago does not hold any more.
+    /// The next exchange begins: what the peer told long ago does not hold any more. Else the first
+    /// bubbles would go there, and while they do, what it announces now would not count (RFC 6081
+    /// section 5.4.4.4); and what one forged bubble said would stay where the peer announces none.
     pub(super) fn begin(&mut self, now: Instant) {
         if !self.is_called || now.since(self.heard_call_at) >= PEER_VALID {
             (self.is_called, self.peer_random_port) = (false, None);
@@ -109,6 +111,12 @@ enum RandomPort {
     Held(u16),
     /// There is none to be had, or it cannot be predicted: it is done without.
     Unusable,
+}
+
+impl RandomPort {
+    fn is_held(self) -> bool {
+        matches!(self, Self::Held(_))
+    }
 }
 
 impl Client {
@@ -149,7 +157,10 @@ impl Client {
         accepted: &Accepted<'_>,
     ) {
         if self.peers[id].route(now).is_none() {
-            self.peers[id].trust = Trust::Unproven;
+            self.distrust(id);
+        }
+        if !self.peers[id].is_heard_within(now, PEER_VALID) {
+            self.peers[id].approach.begin(now);
         }
         let approach = &mut self.peers[id].approach;
         (approach.is_called, approach.heard_call_at) = (true, now);
@@ -157,6 +168,23 @@ impl Client {
         self.learn_random_port(now, id, accepted.trailers.random_port);
         self.learn_alternates(id, accepted);
         self.learn_birthday(now, id, accepted.trailers.birthday);
+    }
+
+    /// A search begins from nothing: no way is proven, and what was told long ago is no use.
+    pub(in crate::client) fn search_anew(&mut self, now: Instant, id: PeerId) {
+        self.peers[id].search = Search::Bubbles;
+        self.distrust(id);
+        self.peers[id].approach.begin(now);
+    }
+
+    /// Forgets a way that leads nowhere any more, with the random port that it went through: that
+    /// one is mapped for the old way, so that what it will be mapped for next cannot be told.
+    fn distrust(&mut self, id: PeerId) {
+        let path = self.peers[id].proven_path();
+        if path.is_some_and(|path| matches!(path.via, Local::Random(_))) {
+            self.release_random_port(id);
+        }
+        self.peers[id].trust = Trust::Unproven;
     }
 
     /// Whether a packet from another endpoint than the proven one may change the way to its peer:
@@ -218,7 +246,11 @@ impl Client {
         let question = is_in_question.then_some(NeighborDiscovery::Solicitation);
         self.send_direct(now, id, (peer.mapped, Local::Primary), question);
         self.send_random_openers(now, id, &peer);
-        let has_port = self.peers[id].approach.peer_random_port.is_some();
+        // One to the peer's random port, or out of our own, be it to test it.
+        let approach = &self.peers[id].approach;
+        let has_port = approach.peer_random_port.is_some()
+            || approach.random_port.is_held()
+            || self.needs_random_port(id);
         self.send_alternate_openers(now, id, if has_port { 2 } else { 1 });
     }
 

@@ -43,7 +43,7 @@ impl Client {
         }
     }
 
-    fn needs_random_port(&self, id: PeerId) -> bool {
+    pub(super) fn needs_random_port(&self, id: PeerId) -> bool {
         self.uses_random_ports() && self.peers[id].trust == Trust::Unproven
     }
 
