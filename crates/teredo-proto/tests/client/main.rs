@@ -7,6 +7,7 @@
 mod address;
 mod address_pool;
 mod advertisement;
+mod birthday;
 mod bubbles;
 mod bytes;
 mod deferred_open;

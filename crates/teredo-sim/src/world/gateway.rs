@@ -50,9 +50,13 @@ impl World {
         host
     }
 
-    /// Gives the client of a host a port mapper, and starts it: from nothing if it had one.
-    pub(super) fn start_mapper(&mut self, host: HostId) {
+    /// Gives the client of a host a port mapper, and starts it: from nothing if it had one. Not
+    /// behind a NAT that gives endpoints unasked.
+    pub fn start_mapper(&mut self, host: HostId) {
         let Place::Behind(nat) = self.hosts[host.0].place else { return };
+        if self.nats[nat.0].nat.config().gives_explicit {
+            return;
+        }
         let Some(service) = self.endpoint_of(host) else { return };
         let config = portmap::Config::new(gateway_address(nat), *service.ip(), service.port());
         let mut mapper = PortMapper::new(config, self.next_seed());

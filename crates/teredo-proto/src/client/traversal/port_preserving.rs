@@ -43,7 +43,7 @@ impl Client {
         }
     }
 
-    fn needs_random_port(&self, id: PeerId) -> bool {
+    pub(super) fn needs_random_port(&self, id: PeerId) -> bool {
         self.uses_random_ports() && self.peers[id].trust == Trust::Unproven
     }
 
@@ -78,6 +78,9 @@ impl Client {
         local_port: Option<u16>,
     ) {
         let Local::Random(number) = local else { return };
+        if self.probing_port_bound(now, number, local_port) {
+            return;
+        }
         let is_port_preserving = self.is_port_preserving();
         let Some(port) = self.ports.find(number) else { return };
         if port.peer.is_unspecified() {
@@ -134,6 +137,21 @@ impl Client {
             }
             _ => {}
         }
+    }
+
+    /// The peer that a random port is there for.
+    pub(in crate::client) fn owner_of_port(&self, number: u16) -> Option<Ipv6Addr> {
+        self.ports.owner(number).or_else(|| self.probing.owner(number))
+    }
+
+    /// Keeps room for a port that probing may find; `false` if there is none.
+    pub(super) fn reserve_random_port(&mut self) -> bool {
+        self.ports.is_one_reserved = true;
+        if self.ports.is_full() {
+            self.give_up_a_random_port();
+        }
+        self.ports.is_one_reserved = !self.ports.is_full();
+        self.ports.is_one_reserved
     }
 
     /// Stores the port that the peer announces, unless a way that may depend on the old one was

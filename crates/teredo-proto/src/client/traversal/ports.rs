@@ -14,6 +14,8 @@ use crate::time::Instant;
 pub(in crate::client) struct RandomPorts {
     uses: Vec<PortUse>,
     last_number: u16,
+    /// Room for one more is kept for what probing may find.
+    pub(super) is_one_reserved: bool,
     /// When they are looked through again: the Peer Refresh Timer of all peers.
     pub(super) refresh_at: Instant,
 }
@@ -40,17 +42,9 @@ pub(super) struct PortUse {
     pub(super) mapping: Option<PeerMapping>,
 }
 
-impl RandomPorts {
-    /// Takes a number for a port more; `None` when there are as many as may be.
-    pub(super) fn insert(&mut self, now: Instant, peer: Ipv6Addr) -> Option<u16> {
-        if self.uses.len() >= RANDOM_PORTS_MAX {
-            return None;
-        }
-        if self.refresh_at <= now {
-            self.refresh_at = now + REFRESH_TIMER;
-        }
-        let number = self.draw_number();
-        let new = PortUse {
+impl PortUse {
+    fn new(number: u16, peer: Ipv6Addr) -> Self {
+        Self {
             number,
             peer,
             is_bound: false,
@@ -60,15 +54,50 @@ impl RandomPorts {
             is_closed: false,
             test: None,
             mapping: None,
-        };
-        self.uses.push(new);
+        }
+    }
+}
+
+impl RandomPorts {
+    /// Takes a number for a port more; `None` when there are as many as may be.
+    pub(super) fn insert(&mut self, now: Instant, peer: Ipv6Addr) -> Option<u16> {
+        if self.is_full() {
+            return None;
+        }
+        let number = self.draw_number();
+        self.push(now, PortUse::new(number, peer));
         Some(number)
     }
 
-    /// A number for a socket more.
+    /// Takes in a port that was opened for probing, for which room was kept.
+    pub(super) fn adopt(&mut self, now: Instant, number: u16, peer: Ipv6Addr) {
+        self.push(now, PortUse { is_bound: true, ..PortUse::new(number, peer) });
+    }
+
+    fn push(&mut self, now: Instant, port: PortUse) {
+        if self.refresh_at <= now {
+            self.refresh_at = now + REFRESH_TIMER;
+        }
+        self.uses.push(port);
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.uses.len() + usize::from(self.is_one_reserved) >= RANDOM_PORTS_MAX
+    }
+
+    /// The peer that a port is there for.
+    pub(super) fn owner(&self, number: u16) -> Option<Ipv6Addr> {
+        self.uses.iter().find(|port| port.number == number).map(|port| port.peer)
+    }
+
+    /// A number for a socket more, which no random port has.
     pub(in crate::client) fn draw_number(&mut self) -> u16 {
-        self.last_number = self.last_number.wrapping_add(1);
-        self.last_number
+        loop {
+            self.last_number = self.last_number.wrapping_add(1);
+            if self.owner(self.last_number).is_none() {
+                return self.last_number;
+            }
+        }
     }
 
     /// Removes a port; says which one it was.

@@ -87,9 +87,10 @@ impl Client {
     /// its NAT or ours swallowed what we sent before, or its nonce was not there.
     pub(in crate::client) fn confirm(&mut self, now: Instant, id: PeerId, path: Path) {
         let to = (path.to, path.via);
-        let is_plain = self.is_plain(path);
+        let (is_plain, is_probing) = (self.is_plain(path), self.is_probing(id));
         let peer = &mut self.peers[id];
-        let is_granted = peer.bubbles.take(now)
+        let is_granted = is_probing
+            || peer.bubbles.take(now)
             || (peer.approach.nonce_received.is_some()
                 && (!is_plain || peer.approach.introduced != Some(to))
                 && self.answers.take_for_peer(now, &mut peer.answers));
