@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::{fuzz, workspace};
+use crate::{fuzz, matrix, workspace};
 
 /// Labs between two signs of life.
 const PROGRESS_EVERY: u32 = 20;
@@ -40,12 +40,18 @@ struct Soak {
     run: fn(u32, u64) -> Result<()>,
 }
 
-const SOAKS: [Soak; 6] = [
+const SOAKS: [Soak; 7] = [
     Soak {
         name: "sim",
         runs: 100_000,
         what: "random simulated networks with loss, duplication, reordering and restarts",
         run: simulator,
+    },
+    Soak {
+        name: "loss",
+        runs: 2_000,
+        what: "seeds of every pair of NATs with 1 % loss: 99 % of each connect",
+        run: matrix::loss,
     },
     Soak {
         name: "lab",

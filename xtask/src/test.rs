@@ -1,4 +1,5 @@
-//! All tests (the tidy check is one of them), then the conformance table, then a plain summary.
+//! All tests (the tidy check is one of them), then the conformance table, the matrix with few
+//! seeds, and a plain summary.
 //!
 //! A test that cannot run on this machine prints `skipped: reason` and returns; those are listed by
 //! name. Tests that continuous integration requires fail by themselves there.
@@ -8,7 +9,7 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::{conformance, workspace};
+use crate::{conformance, matrix, workspace};
 
 const SKIPPED: &str = "skipped: ";
 
@@ -29,6 +30,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     match conformance::check() {
         Ok(text) => println!("\n{text}"),
         Err(error) => failures.push(format!("conformance: {error:#}")),
+    }
+    if arguments.filter.is_none() {
+        match matrix::check() {
+            Ok(text) => println!("{text}"),
+            Err(error) => failures.push(format!("matrix: {error:#}")),
+        }
     }
     for skipped in &tally.skipped {
         println!("skipped: {skipped}");

@@ -210,6 +210,10 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
                     }
                 }
                 Outbound::Send { to, via } => socket.commit(len, to, source(via, secondary)),
+                Outbound::Wrap { header, to, via } => match wrap(slot, len, &header) {
+                    Some(len) => socket.commit(len, to, source(via, secondary)),
+                    None => self.tally.datagrams_overflowed += 1,
+                },
                 Outbound::Queued | Outbound::Dropped(_) => {}
             }
         }
@@ -286,7 +290,7 @@ impl<R: Role, S: DatagramSocket, D: PacketDevice> Engine<R, S, D> {
     fn bind(&mut self, now: Instant, local: Local) {
         let port = match local {
             Local::Random(number) => self.random.bind(number, &self.sockets[0]),
-            Local::Primary | Local::Secondary | Local::Discovery => None,
+            Local::Primary | Local::Secondary | Local::Helper | Local::Discovery => None,
         };
         self.role.handle_bound(now, local, port);
     }
@@ -342,7 +346,7 @@ impl Flow {
 
 fn source(via: Local, secondary: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
     match via {
-        Local::Primary | Local::Discovery | Local::Random(_) => None,
+        Local::Primary | Local::Helper | Local::Discovery | Local::Random(_) => None,
         Local::Secondary => secondary,
     }
 }
@@ -354,10 +358,19 @@ fn socket_of<'a, S: DatagramSocket>(
     local: Local,
 ) -> Option<&'a mut S> {
     match local {
-        Local::Primary => sockets.first_mut(),
+        Local::Primary | Local::Helper => sockets.first_mut(),
         Local::Secondary | Local::Discovery => sockets.get_mut(1),
         Local::Random(number) => random.find(number),
     }
+}
+
+/// Puts a header before the `len` bytes in a slot; the length of both, if they have room.
+fn wrap(slot: &mut [u8], len: usize, header: &[u8]) -> Option<usize> {
+    let whole = header.len() + len;
+    let room = slot.get_mut(..whole)?;
+    room.copy_within(..len, header.len());
+    room[..header.len()].copy_from_slice(header);
+    Some(whole)
 }
 
 fn write(device: &mut impl PacketDevice, tally: &mut Tally, packet: &[u8]) {

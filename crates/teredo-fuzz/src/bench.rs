@@ -81,6 +81,13 @@ impl<R: Role + Debug> Bench<R> {
                 assert_eq!(counters.sent, before.sent + 1);
                 self.keep(Sent { to, via: Local::Primary, payload: packet.to_vec() });
             }
+            Outbound::Wrap { header, to, via } => {
+                assert_ne!(to.port(), 0);
+                assert_eq!(counters.sent, before.sent + 1);
+                let payload = [&header[..], packet].concat();
+                assert!(payload.len() <= TRANSMIT_LEN_MAX);
+                self.keep(Sent { to, via, payload });
+            }
             Outbound::Queued => {}
             Outbound::Dropped(reason) => {
                 assert_eq!(counters.dropped(reason), before.dropped(reason) + 1);

@@ -11,6 +11,7 @@ use md5::Md5;
 use sha1::Sha1;
 use sha2::Sha256;
 use teredo_wire::datagram::split_at_value;
+use teredo_wire::helper::Seal;
 use teredo_wire::{Authentication, Datagram, NoSpace, Writer};
 
 use crate::reason::DropReason;
@@ -50,6 +51,51 @@ impl Secret {
         }
         let covered = datagram.authenticated_bytes().unwrap_or_default();
         if self.key.signs(covered, authentication.value) {
+            Ok(())
+        } else {
+            Err(DropReason::WrongMac)
+        }
+    }
+}
+
+/// What the frames between a client and its helper are signed with: another key than that of
+/// solicitations, made out of it, so that nothing that is signed for the one means anything to the
+/// other.
+#[derive(Clone, Debug)]
+pub(crate) struct HelperKey {
+    key: SharedKey,
+    mac_len: u8,
+}
+
+impl HelperKey {
+    pub(crate) fn new(secret: &Secret) -> Self {
+        let algorithm = secret.key.algorithm();
+        let mut derived = [0; MAC_LEN_MAX];
+        let derived = &mut derived[..algorithm.mac_len()];
+        secret.key.sign(HELPER_PURPOSE, derived);
+        // A MAC is as long as a key has to be at the least.
+        let key = SharedKey::new(algorithm, derived).unwrap_or_else(|| secret.key.clone());
+        Self { key, mac_len: u8::try_from(algorithm.mac_len()).unwrap_or(u8::MAX) }
+    }
+
+    /// Writes a frame, up to its MAC by `write`, and the MAC.
+    pub(crate) fn seal(
+        &self,
+        writer: &mut Writer<'_>,
+        write: impl FnOnce(&mut Writer<'_>, u8) -> Result<(), NoSpace>,
+    ) -> Result<(), NoSpace> {
+        write(writer, self.mac_len)?;
+        let mut mac = [0; MAC_LEN_MAX];
+        let mac = &mut mac[..usize::from(self.mac_len)];
+        self.key.sign(writer.written(), mac);
+        writer.put(mac)
+    }
+
+    /// Checks that a frame is signed with the key.
+    pub(crate) fn check(&self, seal: &Seal<'_>) -> Result<(), DropReason> {
+        if seal.mac.is_empty() {
+            Err(DropReason::MissingMac)
+        } else if self.key.signs(seal.covered, seal.mac) {
             Ok(())
         } else {
             Err(DropReason::WrongMac)
@@ -178,6 +224,8 @@ impl Algorithm {
 pub const KEY_LEN_MIN: usize = 16;
 /// The most bytes of an identifier: its length takes one byte on the wire.
 pub const IDENTIFIER_LEN_MAX: usize = 255;
+/// No solicitation has as few bytes under its MAC.
+const HELPER_PURPOSE: &[u8] = b"teredo helper";
 /// The longest MAC in bytes.
 pub(crate) const MAC_LEN_MAX: usize = 32;
 

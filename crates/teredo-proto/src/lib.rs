@@ -1,4 +1,4 @@
-//! Teredo roles as pure state machines: client, server, relay and host-specific relay.
+//! Teredo roles as pure state machines: client, server, relay, host-specific relay and helper.
 //!
 //! Time, entropy and packets come in as arguments; packets, deadlines and events come out. This
 //! crate may not open a socket, read a clock, draw a random number of its own or log: the same
@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod filter;
+pub mod helper;
 pub mod keys;
 pub mod policy;
 pub mod portmap;

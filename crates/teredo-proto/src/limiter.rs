@@ -29,7 +29,19 @@ impl TokenBucket {
     }
 
     fn has(&self, now: Instant) -> bool {
-        self.level.next(self.pace, now).is_some()
+        self.has_many(now, 1)
+    }
+
+    /// Whether there are `count` tokens. More than the burst there never are.
+    pub(crate) fn has_many(&self, now: Instant, count: u32) -> bool {
+        self.level.next_many(self.pace, now, count).is_some()
+    }
+
+    /// Takes `count` tokens, if there are as many.
+    pub(crate) fn take_many(&mut self, now: Instant, count: u32) -> bool {
+        let next = self.level.next_many(self.pace, now, count);
+        self.level = next.unwrap_or(self.level);
+        next.is_some()
     }
 
     /// Takes a token, if there is one.
@@ -184,8 +196,14 @@ impl Level {
 
     /// The level without a token, if there is one.
     fn next(self, pace: Pace, now: Instant) -> Option<Self> {
+        self.next_many(pace, now, 1)
+    }
+
+    /// The same without `count` tokens.
+    fn next_many(self, pace: Pace, now: Instant, count: u32) -> Option<Self> {
         let now = now.as_nanos();
-        let next = self.0.max(now).saturating_add(pace.interval_ns);
+        let taken = pace.interval_ns.saturating_mul(count.into());
+        let next = self.0.max(now).saturating_add(taken);
         (next - now <= pace.tolerance_ns).then_some(Self(next))
     }
 }

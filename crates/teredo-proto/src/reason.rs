@@ -16,6 +16,8 @@ pub struct Counters {
     pub bubbles_received: u64,
     /// Answers sent: Router Advertisements of a server.
     pub advertisements_sent: u64,
+    /// Registrations that a helper has granted or renewed.
+    pub registrations: u64,
 }
 
 impl Default for Counters {
@@ -27,6 +29,7 @@ impl Default for Counters {
             bubbles_sent: 0,
             bubbles_received: 0,
             advertisements_sent: 0,
+            registrations: 0,
         }
     }
 }
@@ -210,6 +213,18 @@ drop_reasons! {
     /// A solicitation to be answered from the other address, and there is none.
     NoSecondary = "no-secondary",
 
+    // Helper, and its clients.
+    /// A frame that is cut short, of another version, or not for this side.
+    BadFrame = "bad-frame",
+    /// A datagram to be passed on from where nobody is registered, or without the token of the
+    /// registration.
+    NotRegistered = "not-registered",
+    /// An answer of a helper that answers nothing outstanding, or a datagram without our token.
+    UnsolicitedFrame = "unsolicited-frame",
+    /// A datagram that did not come through the helper, at a client that does everything through
+    /// it.
+    NotThroughHelper = "not-through-helper",
+
     // Relay.
     /// An authentication or origin, which only servers send.
     UnexpectedEncapsulation = "unexpected-encapsulation",
@@ -217,7 +232,7 @@ drop_reasons! {
     NotTeredoSource = "not-teredo-source",
     /// A client that this relay has no packets for.
     UnknownPeer = "unknown-peer",
-    /// An IPv6 destination outside the served range.
+    /// An IPv6 destination outside the served range, or that no client of a helper has registered.
     NotServed = "not-served",
     /// Past the limit of new peers.
     NewPeerLimit = "new-peer-limit",

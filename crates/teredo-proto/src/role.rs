@@ -55,6 +55,8 @@ pub const TRANSMIT_LEN_MAX: usize = 1500;
 /// NAT of a home has a few thousand mappings for all its hosts.
 pub const RANDOM_PORTS_MAX: usize = 64;
 
+/// Bytes before a packet that is sent through a helper.
+pub const WRAP_LEN: usize = teredo_wire::helper::FORWARD_HEADER_LEN;
 /// The most sockets that a client asks for: its random ports, and the secondary one of RFC 4380
 /// section 5.2.7.
 pub const PORTS_MAX: usize = RANDOM_PORTS_MAX + 1;
@@ -78,6 +80,11 @@ pub enum Local {
     /// What was sent to the multicast group of local discovery (RFC 4380 section 5.2.8). Nothing
     /// leaves from here.
     Discovery,
+    /// The helper of a client, which passes on what the client sends it in frames. Frames pass
+    /// through the service port, so that a host never gets to see this.
+    Helper,
+    /// A random port of RFC 6081 section 3.3, one for each peer that needs it. Numbers are not used
+    /// again until 65,535 others have been.
     /// A random port of RFC 6081 section 3.3, one for each peer that needs it, or the secondary
     /// port of RFC 4380 section 5.2.7. Numbers are not used again until 65,535 others have been.
     Random(u16),
@@ -101,6 +108,16 @@ pub enum Inbound {
 pub enum Outbound {
     /// Send the packet, as it is, in a datagram.
     Send {
+        /// Destination of the datagram.
+        to: SocketAddrV4,
+        /// Socket to send it from.
+        via: Local,
+    },
+    /// Send the packet in a datagram with these bytes before it. Together they are no longer than
+    /// [`TRANSMIT_LEN_MAX`].
+    Wrap {
+        /// What stands before the packet.
+        header: [u8; WRAP_LEN],
         /// Destination of the datagram.
         to: SocketAddrV4,
         /// Socket to send it from.
@@ -215,6 +232,8 @@ pub enum OfflineReason {
     NoProof,
     /// The NAT maps each destination to another endpoint (RFC 4380 section 5.2.1).
     SymmetricNat,
+    /// Everything is to go through the helper, and it did not register the client.
+    NoHelper,
 }
 
 impl OfflineReason {
@@ -228,6 +247,7 @@ impl OfflineReason {
             Self::Refused => "refused",
             Self::NoProof => "no-proof",
             Self::SymmetricNat => "symmetric-nat",
+            Self::NoHelper => "no-helper",
         }
     }
 }
@@ -280,6 +300,8 @@ pub enum Reason {
     /// Keeping a random port in use, or repeating or giving up the test of one (RFC 6081 sections
     /// 5.4.2.1 and 5.5.2.2).
     RandomPort,
+    /// Registering with a helper, or the end of a registration.
+    Helper,
     /// A step in the determination of the refresh interval (RFC 4380 section 5.2.7).
     Interval,
     /// The end of an overload.

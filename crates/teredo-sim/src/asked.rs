@@ -80,7 +80,7 @@ pub(crate) fn policy(plan: &Plan) -> Option<&Policy> {
         Plan::Relay(config) => {
             Some(&config.policy).filter(|_| matches!(config.scope, Scope::Host { .. }))
         }
-        Plan::Server(_) => None,
+        Plan::Server(_) | Plan::Helper(_) => None,
     }
 }
 

@@ -3,6 +3,7 @@
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use teredo_proto::client::{self, Client};
+use teredo_proto::helper::{self, Helper};
 use teredo_proto::random::Seed;
 use teredo_proto::relay::{self, Relay, Scope};
 use teredo_proto::server::{self, Server};
@@ -19,9 +20,10 @@ pub struct HostId(pub(crate) usize);
 /// What a service is made from, at first and again at each restart.
 #[derive(Clone, Debug)]
 pub(crate) enum Plan {
-    Client(client::Config),
+    Client(Box<client::Config>),
     Server(server::Config),
     Relay(relay::Config),
+    Helper(helper::Config),
 }
 
 impl Plan {
@@ -29,19 +31,20 @@ impl Plan {
     fn build(&self, now: Instant, seed: Seed) -> AnyRole {
         match self {
             Self::Client(config) => {
-                let mut client = Client::new(config.clone(), seed);
+                let mut client = Client::new((**config).clone(), seed);
                 client.start(now);
                 AnyRole::Client(Box::new(client))
             }
             Self::Server(config) => AnyRole::Server(Box::new(Server::new(config.clone(), seed))),
             Self::Relay(config) => AnyRole::Relay(Box::new(Relay::new(config.clone(), seed))),
+            Self::Helper(config) => AnyRole::Helper(Box::new(Helper::new(config.clone(), seed))),
         }
     }
 
     /// Whether packets that the role hands out may be for other hosts.
     fn routes(&self) -> bool {
         match self {
-            Self::Client(_) => false,
+            Self::Client(_) | Self::Helper(_) => false,
             Self::Server(_) => true,
             Self::Relay(config) => matches!(config.scope, Scope::Network { .. }),
         }
@@ -54,6 +57,7 @@ pub(crate) enum AnyRole {
     Client(Box<Client>),
     Server(Box<Server>),
     Relay(Box<Relay>),
+    Helper(Box<Helper>),
 }
 
 impl AnyRole {
@@ -62,6 +66,7 @@ impl AnyRole {
             Self::Client(client) => &**client,
             Self::Server(server) => &**server,
             Self::Relay(relay) => &**relay,
+            Self::Helper(helper) => &**helper,
         }
     }
 
@@ -70,6 +75,7 @@ impl AnyRole {
             Self::Client(client) => &mut **client,
             Self::Server(server) => &mut **server,
             Self::Relay(relay) => &mut **relay,
+            Self::Helper(helper) => &mut **helper,
         }
     }
 }
@@ -114,7 +120,7 @@ impl Service {
     pub(crate) fn take_packet(&mut self, now: Instant, packet: &[u8]) -> Outbound {
         let outbound = self.role.as_role_mut().handle_packet(now, packet);
         match outbound {
-            Outbound::Send { .. } => self.outbound.sent_at_once += 1,
+            Outbound::Send { .. } | Outbound::Wrap { .. } => self.outbound.sent_at_once += 1,
             Outbound::Queued => self.outbound.queued += 1,
             Outbound::Dropped(DropReason::PeerUnreachable) => {
                 self.outbound.refused_unreachable += 1;
@@ -124,9 +130,10 @@ impl Service {
         outbound
     }
 
-    /// Packets that the role queued and has neither sent nor dropped; servers queue nothing.
+    /// Packets that the role queued and has neither sent nor dropped; servers and helpers queue
+    /// nothing.
     pub(crate) fn queued_count(&self) -> i64 {
-        if matches!(self.plan, Plan::Server(_)) {
+        if matches!(self.plan, Plan::Server(_) | Plan::Helper(_)) {
             return 0;
         }
         let counters = self.role.as_role().counters();
@@ -152,7 +159,7 @@ impl Service {
     pub(crate) fn serves_stack(&self, destination: Ipv6Addr) -> bool {
         match self.plan {
             Plan::Client(_) => true,
-            Plan::Server(_) => false,
+            Plan::Server(_) | Plan::Helper(_) => false,
             Plan::Relay(_) => self.takes_route(destination),
         }
     }

@@ -5,10 +5,11 @@
 use core::iter::{once, repeat};
 use core::time::Duration;
 
-use teredo_proto::client::Traversal;
+use teredo_proto::client::{HelperConfig, HelperUse, Traversal};
+use teredo_proto::keys::{Algorithm, Identifier, Secret, SharedKey};
 use teredo_proto::random::Random;
 use teredo_proto::role::NatKind;
-use teredo_proto::server::EndpointCheck;
+use teredo_proto::server::{Clients, EndpointCheck, KnownClient};
 
 use crate::host::HostId;
 use crate::link::Link;
@@ -197,14 +198,26 @@ pub fn pair(world: &mut World, seed: u64, sides: &[Side; 2], faults: Link) -> [H
         let place = outermost.fold(Place::Internet, |place, (nat, pool)| {
             Place::Behind(world.add_nat_at(place, *nat, pool))
         });
+        let helper = side.traversal.helper.then(|| helper(world)).flatten();
         let client = world.add_client_with(place, |config| {
             (config.server, config.secondary) = (primary, secondary);
             config.traversal = side.traversal;
+            config.helper = helper;
         });
         let delay = DELAY_MIN + random.up_to(DELAY_SPREAD);
         world.set_link(client, Link { delay, ..faults });
         client
     })
+}
+
+/// A helper for one client, and what that one has to know of it.
+fn helper(world: &mut World) -> Option<HelperConfig> {
+    let key = SharedKey::new(Algorithm::default(), b"a key of the matrix")?;
+    let secret = Secret { identifier: Identifier::new(b"client")?, key };
+    let known = KnownClient { secret: secret.clone(), is_renewal_due: false };
+    let host = world.add_helper(Clients::new(vec![known]).ok()?, |_| {});
+    let endpoint = world.endpoint_of(host)?;
+    Some(HelperConfig { endpoint, secret, used_for: HelperUse::Peers })
 }
 
 fn ping_until_answered(

@@ -1,7 +1,7 @@
 //! Teredo on the wire: bytes to meaning and back.
 //!
 //! Addresses, encapsulations, IPv6 and ICMPv6 as Teredo uses them, the trailers of RFC 6081, and
-//! what a client asks its gateway for a port with (PCP, NAT-PMP).
+//! what a client asks its gateway for a port with (PCP, NAT-PMP), and what it says to a helper.
 //! Parsing yields checked views that borrow from the input; emitting writes into the caller's
 //! buffer. This crate may not allocate, perform I/O or depend on anything, and no input makes it
 //! panic.
@@ -19,6 +19,7 @@ pub mod address;
 pub mod capture;
 pub mod checksum;
 pub mod datagram;
+pub mod helper;
 pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;

@@ -1,5 +1,7 @@
 //! What makes a Router Advertisement valid (RFC 4380 section 5.2.1, RFC 4861 section 6.1.2).
 
+use core::net::Ipv6Addr;
+
 use teredo_wire::address::{CLIENT_LINK_LOCAL, client_prefix, is_link_local};
 use teredo_wire::icmpv6::{
     self, ADVERTISEMENT_LEN, Icmpv6, ND_HOP_LIMIT, NdOption, PrefixInformation,
@@ -30,12 +32,25 @@ pub(super) fn read(
     nonce: [u8; 8],
     config: &Config,
 ) -> Result<Answer, DropReason> {
+    read_at(CLIENT_LINK_LOCAL, datagram, nonce, config)
+}
+
+/// The same for a solicitation that came from `link_local`.
+///
+/// # Errors
+/// Why the answer is not valid; the wait for a valid one goes on.
+pub(super) fn read_at(
+    link_local: Ipv6Addr,
+    datagram: &Datagram<'_>,
+    nonce: [u8; 8],
+    config: &Config,
+) -> Result<Answer, DropReason> {
     let is_renewal_due = check_authentication(datagram, nonce, config.secret.as_ref())?;
     let mapped = datagram
         .origin
         .filter(|origin| origin.port() != 0 && config.filter.is_global(*origin.ip()))
         .ok_or(DropReason::UnusableOrigin)?;
-    let mtu = check_packet(datagram, config)?;
+    let mtu = check_packet(datagram, config, link_local)?;
     Ok(Answer { mapping: Mapping { mapped, mtu }, is_renewal_due })
 }
 
@@ -65,12 +80,16 @@ fn check_authentication(
 }
 
 /// Checks the packet and returns the MTU of the link.
-fn check_packet(datagram: &Datagram<'_>, config: &Config) -> Result<u16, DropReason> {
+fn check_packet(
+    datagram: &Datagram<'_>,
+    config: &Config,
+    link_local: Ipv6Addr,
+) -> Result<u16, DropReason> {
     let packet = &datagram.ipv6;
     let message = Icmpv6::parse(packet).map_err(|_| DropReason::InvalidIcmpv6)?;
     let is_answer = packet.hop_limit() == ND_HOP_LIMIT
         && is_link_local(packet.source())
-        && packet.destination() == CLIENT_LINK_LOCAL
+        && packet.destination() == link_local
         && message.kind == icmpv6::ROUTER_ADVERTISEMENT
         && message.code == 0
         && message.bytes.len() >= ADVERTISEMENT_LEN;

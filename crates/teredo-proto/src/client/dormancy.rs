@@ -89,7 +89,7 @@ impl Client {
                 Ok(Outbound::Send { to, via }) => {
                     self.outbox.push(Item::Packet { to, via, packet });
                 }
-                Ok(Outbound::Queued | Outbound::Dropped(_)) => {}
+                Ok(Outbound::Wrap { .. } | Outbound::Queued | Outbound::Dropped(_)) => {}
                 Err(reason) => self.counters.count_drop(reason),
             }
         }

@@ -35,6 +35,8 @@ impl Client {
     /// The gateway leads `external` to the service port from now on, by whatever protocol; `None`:
     /// nothing any more. A running client finds out what that changes for the server.
     pub fn set_explicit_mapping(&mut self, now: Instant, external: Option<SocketAddrV4>) {
+        // What the gateway maps is of no use to somebody who is behind a helper.
+        let external = external.filter(|_| !self.is_helped_throughout());
         if external == self.explicit_mapping() {
             return;
         }

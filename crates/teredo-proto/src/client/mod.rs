@@ -14,6 +14,7 @@ mod dormancy;
 mod echo;
 mod exchange;
 mod explicit;
+mod helper;
 mod interval;
 mod maintenance;
 mod outbox;
@@ -34,9 +35,10 @@ use crate::client::discovery::Neighbours;
 use crate::client::echo::EchoKey;
 use crate::client::exchange::Exchange;
 use crate::client::explicit::Explicit;
+use crate::client::helper::Registration;
 use crate::client::interval::Determination;
 use crate::client::maintenance::Service;
-use crate::client::outbox::{Events, Outbox};
+use crate::client::outbox::{Events, Keys, Outbox};
 use crate::client::peer::Peer;
 use crate::client::qualification::{Backoff, Mapping};
 use crate::client::traversal::RandomPorts;
@@ -53,6 +55,7 @@ use crate::role::{
 };
 use crate::time::Instant;
 
+pub use crate::client::helper::{HelperConfig, HelperState, HelperUse};
 pub use crate::client::traversal::{Traversal, UnknownTechnique};
 
 /// What a client is told.
@@ -87,6 +90,8 @@ pub struct Config {
     pub dormant_after: Option<Duration>,
     /// Whether the host has joined the group of local discovery for the client.
     pub local_discovery: bool,
+    /// The helper that the client may use.
+    pub helper: Option<HelperConfig>,
 }
 
 impl Config {
@@ -107,6 +112,7 @@ impl Config {
             peers_max: PEERS_MAX,
             dormant_after: None,
             local_discovery: false,
+            helper: None,
         }
     }
 
@@ -117,6 +123,15 @@ impl Config {
         let peers = PeerTable::<Peer>::memory_max(self.peers_max);
         let packets = self.peers_max * Peer::IDLE_BYTES + QUEUED_BYTES_MAX + HELD_BYTES_MAX;
         peers + packets + Guard::MEMORY_MAX
+    }
+
+    /// Who does everything through a helper is not on any link but with it.
+    fn behind_helper(&mut self) {
+        if self.helper.as_ref().is_some_and(|helper| helper.used_for == HelperUse::All) {
+            self.local_address = None;
+            self.local_discovery = false;
+            self.determine_interval = false;
+        }
     }
 
     fn server_endpoint(&self) -> SocketAddrV4 {
@@ -135,6 +150,7 @@ pub struct Client {
     nat_kind: NatKind,
     /// What the gateway was asked for and granted.
     explicit: Option<Explicit>,
+    helper: Option<Registration>,
     /// Whether the server last asked for a new key.
     is_renewal_due: bool,
     /// The last address in use: the same mapping gets the same address again.
@@ -186,12 +202,19 @@ enum Phase {
 impl Client {
     /// A client at rest. All that it draws at random comes out of `seed`.
     pub fn new(mut config: Config, seed: Seed) -> Self {
+        let is_helped = config.traversal.helper;
         config.traversal = config.traversal.with_dependencies();
+        config.helper = config.helper.filter(|helper| match helper.used_for {
+            HelperUse::Peers => config.traversal.helper,
+            HelperUse::All => is_helped,
+        });
+        config.behind_helper();
         let mut random = Random::new(seed);
         Self {
             phase: Phase::Offline { reason: OfflineReason::Stopped, restart_at: None },
             nat_kind: NatKind::Unknown,
             explicit: None,
+            helper: config.helper.clone().map(Registration::new),
             is_renewal_due: false,
             last_address: None,
             backoff: Backoff::default(),
@@ -257,6 +280,8 @@ impl Client {
     /// anew at once. `local_address` is as in [`Config`].
     pub fn network_changed(&mut self, now: Instant, local_address: Option<Ipv4Addr>) {
         self.config.local_address = local_address;
+        self.config.behind_helper();
+        self.renew_registration();
         self.requalify(now);
     }
 
@@ -344,7 +369,7 @@ impl Client {
 
 impl Role for Client {
     fn handle_datagram(&mut self, now: Instant, arrival: Arrival, payload: &[u8]) -> Inbound {
-        let inbound = match self.receive(now, arrival, payload) {
+        let inbound = match self.receive_any(now, arrival, payload) {
             Ok(inbound) => inbound,
             Err(reason) => Inbound::Dropped(reason),
         };
@@ -364,8 +389,9 @@ impl Role for Client {
             Ok(outbound) => outbound,
             Err(reason) => Outbound::Dropped(reason),
         };
+        let outbound = self.wrap(now, outbound);
         match outbound {
-            Outbound::Send { .. } => self.counters.sent += 1,
+            Outbound::Send { .. } | Outbound::Wrap { .. } => self.counters.sent += 1,
             Outbound::Dropped(reason) => self.counters.count_drop(reason),
             Outbound::Queued => {}
         }
@@ -374,6 +400,7 @@ impl Role for Client {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.advance_phase(now);
+        self.advance_helper(now);
         self.advance_discovery(now);
         self.advance_searches(now);
         self.advance_random_ports(now);
@@ -389,7 +416,8 @@ impl Role for Client {
     }
 
     fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
-        self.outbox.write_next(self.config.secret.as_ref(), &mut self.queued, buffer)
+        let keys = Keys { server: self.config.secret.as_ref(), helper: self.helper.as_ref() };
+        self.outbox.write_next(keys, &mut self.queued, buffer)
     }
 
     fn poll_event(&mut self) -> Option<Event> {
@@ -410,7 +438,8 @@ impl Role for Client {
         let ports = self.ports.next_deadline().map(|deadline| (deadline, Reason::RandomPort));
         let discovery = self.discovery_due_at().map(|at| (at, Reason::Discovery));
         let interval = self.interval.deadline().map(|at| (at, Reason::Interval));
-        let deadlines = [phase, sleep, peers, ports, discovery, interval];
+        let helper = self.helper_deadline().map(|at| (at, Reason::Helper));
+        let deadlines = [phase, sleep, peers, ports, discovery, interval, helper];
         deadlines.into_iter().flatten().min_by_key(|&(deadline, _)| deadline)
     }
 

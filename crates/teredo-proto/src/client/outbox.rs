@@ -11,6 +11,7 @@ use teredo_wire::{Authentication, NoSpace, TEREDO_PORT, Writer};
 
 use crate::client::discovery::DISCOVERY_ENDPOINT;
 use crate::client::echo::Probe;
+use crate::client::helper::Registration;
 use crate::keys::Secret;
 use crate::peers::{QueueBudget, QueueFull};
 use crate::role::{Event, Local, Transmit};
@@ -33,6 +34,11 @@ pub(super) enum Item {
         server: Ipv4Addr,
         via: Local,
         nonce: [u8; 8],
+    },
+    /// A request to the helper.
+    Registration {
+        nonce: [u8; 8],
+        address: Ipv6Addr,
     },
     /// A solicitation to a server that is not ours, sent for the mapping that it makes. It is not
     /// signed: our key is no business of that server.
@@ -74,6 +80,13 @@ pub(super) enum Item {
         destination: Ipv6Addr,
         offending: Box<[u8]>,
     },
+}
+
+/// What things to send are signed with, and by whom they are passed on.
+#[derive(Clone, Copy)]
+pub(super) struct Keys<'a> {
+    pub(super) server: Option<&'a Secret>,
+    pub(super) helper: Option<&'a Registration>,
 }
 
 /// What follows a bubble (RFC 6081 section 4).
@@ -129,10 +142,10 @@ impl Outbox {
         ticket.0 <= self.taken
     }
 
-    /// Takes the next item and writes it. With a `secret` solicitations are signed.
+    /// Takes the next item and writes it.
     pub(super) fn write_next(
         &mut self,
-        secret: Option<&Secret>,
+        keys: Keys<'_>,
         budget: &mut QueueBudget,
         buffer: &mut [u8],
     ) -> Option<Transmit> {
@@ -140,8 +153,9 @@ impl Outbox {
             let item = self.items.pop_front()?;
             self.taken += 1;
             budget.release(item.kept_bytes());
-            // Everything fits into a buffer as the contract has it; a smaller one loses the item.
-            if let Ok(transmit) = item.write(secret, buffer) {
+            // Everything fits into a buffer as the contract has it; a smaller one loses the item,
+            // as does a helper that does not know us yet.
+            if let Ok(transmit) = item.write(keys, buffer) {
                 return Some(transmit);
             }
         }
@@ -159,7 +173,7 @@ impl Item {
                 Some(*to)
             }
             Self::Discovery { .. } => Some(DISCOVERY_ENDPOINT),
-            Self::Delivery { .. } | Self::Error { .. } => None,
+            Self::Registration { .. } | Self::Delivery { .. } | Self::Error { .. } => None,
         }
     }
 
@@ -171,6 +185,7 @@ impl Item {
             | Self::Packet { via, .. } => *via,
             Self::ThrowAway { .. }
             | Self::Discovery { .. }
+            | Self::Registration { .. }
             | Self::EchoRequest { .. }
             | Self::Delivery { .. }
             | Self::Error { .. } => Local::Primary,
@@ -181,6 +196,7 @@ impl Item {
         match self {
             Self::Packet { packet, .. } | Self::Delivery { packet } => packet.len(),
             Self::Solicitation { .. }
+            | Self::Registration { .. }
             | Self::ThrowAway { .. }
             | Self::Bubble { .. }
             | Self::Discovery { .. }
@@ -189,24 +205,36 @@ impl Item {
         }
     }
 
-    fn write(&self, secret: Option<&Secret>, buffer: &mut [u8]) -> Result<Transmit, NoSpace> {
+    fn write(&self, keys: Keys<'_>, buffer: &mut [u8]) -> Result<Transmit, NoSpace> {
         let mut writer = Writer::new(buffer);
-        self.write_payload(secret, &mut writer)?;
+        let (destination, via) = (self.destination(), self.via());
+        if let (Self::Registration { nonce, address }, Some(helper)) = (self, keys.helper) {
+            helper.write(&mut writer, *nonce, *address)?;
+            return Ok(Transmit::Datagram { to: helper.endpoint(), via, len: writer.len() });
+        }
+        let way = match (destination, keys.helper.filter(|helper| helper.wraps(via))) {
+            (Some(to), Some(helper)) => {
+                writer.put(&helper.header(to).ok_or(NoSpace)?)?;
+                Some((helper.endpoint(), Local::Primary))
+            }
+            (Some(to), None) => Some((to, via)),
+            (None, _) => None,
+        };
+        self.write_payload(keys, &mut writer)?;
         let len = writer.len();
-        Ok(match self.destination() {
-            Some(to) => Transmit::Datagram { to, via: self.via(), len },
+        Ok(match way {
+            Some((to, via)) => Transmit::Datagram { to, via, len },
             None => Transmit::Packet { len },
         })
     }
 
-    fn write_payload(
-        &self,
-        secret: Option<&Secret>,
-        writer: &mut Writer<'_>,
-    ) -> Result<(), NoSpace> {
+    fn write_payload(&self, keys: Keys<'_>, writer: &mut Writer<'_>) -> Result<(), NoSpace> {
         match self {
-            Self::Solicitation { nonce, .. } => write_solicitation(*nonce, secret, writer),
-            Self::ThrowAway { nonce, .. } => write_solicitation(*nonce, None, writer),
+            Self::Registration { .. } => Ok(()),
+            Self::Solicitation { nonce, .. } => write_solicitation(*nonce, keys, writer),
+            Self::ThrowAway { nonce, .. } => {
+                write_solicitation(*nonce, Keys { server: None, ..keys }, writer)
+            }
             Self::Bubble { source, destination, trailers, .. } => {
                 Header::bubble(*source, *destination).write(writer)?;
                 trailers.write(writer)
@@ -231,11 +259,12 @@ impl Item {
 
 fn write_solicitation(
     nonce: [u8; 8],
-    secret: Option<&Secret>,
+    keys: Keys<'_>,
     writer: &mut Writer<'_>,
 ) -> Result<(), NoSpace> {
-    let write = |writer: &mut Writer<'_>| write_router_solicitation(writer, CLIENT_LINK_LOCAL);
-    match secret {
+    let source = keys.helper.map_or(CLIENT_LINK_LOCAL, Registration::link_local);
+    let write = |writer: &mut Writer<'_>| write_router_solicitation(writer, source);
+    match keys.server {
         Some(secret) => secret.write_signed(writer, (nonce, 0), write),
         None => {
             Authentication::nonce_only(nonce).write(writer)?;

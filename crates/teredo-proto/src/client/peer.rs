@@ -54,6 +54,12 @@ impl Path {
     pub(super) fn to(endpoint: SocketAddrV4) -> Self {
         Self { heard_at: endpoint, to: endpoint, via: Local::Primary }
     }
+
+    /// Whether packets from that endpoint on that socket come this way. What the helper passes on
+    /// may have come from where the peer is heard without it, too.
+    pub(super) fn is_of(&self, from: SocketAddrV4, on: Local) -> bool {
+        self.heard_at == from && (self.via == Local::Helper) == (on == Local::Helper)
+    }
 }
 
 /// What is being done to find out.
@@ -76,6 +82,12 @@ impl Peer {
     /// The way that packets may go at once: the proven one of a valid entry.
     pub(super) fn route(&self, now: Instant) -> Option<Path> {
         self.proven_path().filter(|_| self.is_heard_within(now, PEER_VALID))
+    }
+
+    /// The same unless the peer cannot know us there yet: then what is sent waits with the rest,
+    /// and does not hold up the bubbles that are to make us known.
+    pub(super) fn open_route(&self, now: Instant) -> Option<Path> {
+        self.route(now).filter(|_| self.search != Search::Bubbles)
     }
 
     /// The way that was proven last, be it long ago.

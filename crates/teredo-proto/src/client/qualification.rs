@@ -4,10 +4,12 @@
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 
+use teredo_wire::address::CLIENT_LINK_LOCAL;
 use teredo_wire::{Datagram, Flags, TEREDO_PORT, TeredoAddress};
 
 use crate::client::advertisement::Answer;
 use crate::client::exchange::{Exchange, Progress};
+use crate::client::helper::Registration;
 use crate::client::maintenance::Service;
 use crate::client::{Client, Phase, advertisement};
 use crate::random::Random;
@@ -53,6 +55,10 @@ impl Client {
         let exchange = Exchange::new(now, server, &mut self.random, OfflineReason::NoAnswer);
         self.outbox.push(exchange.solicitation());
         self.enter(Phase::Primary(exchange));
+        if self.is_helped_throughout() {
+            self.renew_registration();
+            self.advance_helper(now);
+        }
     }
 
     /// Does what has become due about the address.
@@ -85,6 +91,7 @@ impl Client {
         from: SocketAddrV4,
         datagram: &Datagram<'_>,
     ) -> Result<(), DropReason> {
+        let link_local = self.helper.as_ref().map_or(CLIENT_LINK_LOCAL, Registration::link_local);
         let exchange = match &mut self.phase {
             Phase::Offline { .. } | Phase::Dormant => None,
             Phase::Primary(exchange) | Phase::Secondary { exchange, .. } => Some(exchange),
@@ -93,7 +100,7 @@ impl Client {
         let exchange = exchange
             .filter(|exchange| from == SocketAddrV4::new(exchange.server, TEREDO_PORT))
             .ok_or(DropReason::UnsolicitedAdvertisement)?;
-        match advertisement::read(datagram, exchange.nonce, &self.config) {
+        match advertisement::read_at(link_local, datagram, exchange.nonce, &self.config) {
             Ok(Answer { mapping, is_renewal_due }) => {
                 self.set_renewal(is_renewal_due);
                 self.answered(now, from, mapping);
@@ -166,6 +173,9 @@ impl Client {
             Phase::Secondary { found, .. } if !self.config.strict => {
                 self.set_nat_kind(NatKind::Unknown);
                 self.serve(now, found);
+            }
+            Phase::Primary(_) if self.is_helped_throughout() && !self.is_helped(now) => {
+                self.fail(now, OfflineReason::NoHelper);
             }
             Phase::Primary(_) => {
                 // The name may stand for another address by now.
@@ -273,6 +283,7 @@ impl Client {
             return;
         }
         if new.map(|(address, _)| address) != old.map(|(address, _)| address) {
+            self.address_at_helper_changed();
             self.distrust_all();
         }
         self.events.push(match self.resting {
@@ -307,7 +318,7 @@ impl Default for Backoff {
 
 impl Backoff {
     /// How long to wait this time: the delay, ±25 %.
-    fn next(&mut self, random: &mut Random) -> Duration {
+    pub(super) fn next(&mut self, random: &mut Random) -> Duration {
         let delay = self.delay;
         self.delay = (2 * delay).min(RESTART_DELAY_MAX);
         delay * 3 / 4 + random.up_to(delay / 2)

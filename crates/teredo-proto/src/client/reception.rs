@@ -64,6 +64,7 @@ impl Client {
         if is_advertisement(&datagram.ipv6) {
             match on {
                 Local::Random(port) => self.take_prediction(now, from, port, &datagram)?,
+                Local::Helper => return Err(DropReason::UnsolicitedAdvertisement),
                 Local::Primary | Local::Secondary | Local::Discovery => {
                     self.take_advertisement(now, from, &datagram)?;
                 }
@@ -95,7 +96,7 @@ impl Client {
         if is_impossible {
             return Err(DropReason::ImpossibleSource);
         }
-        let is_own = self.mapped() == Some(from)
+        let is_own = (self.mapped() == Some(from) && !self.is_helped_throughout())
             || (port == self.config.service_port
                 && (self.config.local_address == Some(*address)
                     || self.config.filter.own.contains(address)));
@@ -233,9 +234,12 @@ impl Client {
         let pass = self.check_policy(now, accepted)?;
         if let Some(id) = known
             && let Some(path) = self.peers[id].proven_path()
-            && path.heard_at == accepted.from
+            && path.is_of(accepted.from, accepted.on)
         {
             return Ok(self.accept_from_proven(now, id, path, pass, accepted)); // rule 1
+        }
+        if let Some(id) = known.filter(|&id| self.is_other_way(now, id, accepted)) {
+            return Ok(self.accept_other_way(now, id, pass, accepted));
         }
         match TeredoAddress::parse(accepted.source) {
             Some(peer) if peer.mapped == accepted.from => {
@@ -297,6 +301,7 @@ impl Client {
     ) -> Inbound {
         self.peers.touch(now, id);
         let peer = &mut self.peers[id];
+        peer.approach.is_answered = true;
         let is_settled = peer.is_settled() && peer.is_heard_within(now, PEER_VALID);
         if is_settled && !accepted.is_bubble() {
             peer.last_reception = Some(now);
@@ -349,11 +354,38 @@ impl Client {
         if !accepted.is_bubble() {
             return Err(DropReason::UnprovenPeer);
         }
-        self.note_symmetric_peer(id);
-        if !self.knows_nonce(id, accepted) || !self.adopt(now, id, accepted) {
+        self.note_symmetric_peer(id, accepted);
+        let is_taken = self.knows_nonce(id, accepted)
+            && (self.adopt(now, id, accepted) || self.note_other_way(id, accepted));
+        if !is_taken {
             return Err(DropReason::UnprovenPeer);
         }
         Ok(self.pass_on(now, pass, accepted))
+    }
+
+    /// A packet that came a way that was proven as well as the one in use.
+    fn accept_other_way(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        pass: Pass,
+        accepted: &Accepted<'_>,
+    ) -> Inbound {
+        if !self.adopt(now, id, accepted)
+            && let Some(path) = self.peers[id].proven_path()
+        {
+            self.peers.touch(now, id);
+            let peer = &mut self.peers[id];
+            peer.last_reception = Some(now);
+            peer.bubbles.reset();
+            if !accepted.is_bubble() && !peer.is_settled() {
+                self.settle(now, id, path);
+            }
+            if accepted.is_bubble() {
+                self.answer_solicitation(now, id, accepted);
+            }
+        }
+        self.pass_on(now, pass, accepted)
     }
 
     /// Rule 5: a packet from where the peer said it is on the link. A way that is in use stays.
@@ -388,6 +420,7 @@ impl Client {
         if !self.may_adopt(now, id, accepted) {
             return false;
         }
+        self.peers[id].approach.is_answered = true;
         let path = self.directed(id, accepted.path());
         let asks = accepted.trailers.neighbor_discovery.is_some();
         if accepted.is_bubble() && !asks && self.peers[id].route(now) != Some(path) {
@@ -456,7 +489,8 @@ impl Client {
         peer.last_reception = Some(now);
         peer.bubbles.reset();
         self.peers.touch(now, id);
-        if path.via == Local::Primary {
+        self.note_helped(id, path);
+        if matches!(path.via, Local::Primary | Local::Helper) {
             self.release_random_port(id);
         }
         if self.introduce(now, id, path) {

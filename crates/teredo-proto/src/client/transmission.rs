@@ -15,7 +15,7 @@ use crate::client::reception::KEEP_ALIVE;
 use crate::inspect::allows_error;
 use crate::peers::{Class, PeerId};
 use crate::reason::DropReason;
-use crate::role::{Local, Outbound};
+use crate::role::{Local, Outbound, TRANSMIT_LEN_MAX, WRAP_LEN};
 use crate::scope;
 use crate::time::Instant;
 
@@ -34,7 +34,7 @@ impl Client {
         self.needed_at = now;
         let destination = packet.destination();
         match self.peers.find(destination) {
-            Some(id) => match self.peers[id].route(now) {
+            Some(id) => match self.peers[id].open_route(now) {
                 Some(path) => self.send_to_proven(now, id, path, &packet), // case 1
                 None => self.send_to_unproven(now, Some(id), &packet),
             },
@@ -70,16 +70,24 @@ impl Client {
         &mut self,
         now: Instant,
         id: PeerId,
-        Path { to, via, .. }: Path,
+        Path { heard_at, to, via }: Path,
         packet: &Ipv6<'_>,
     ) -> Result<Outbound, DropReason> {
         self.peers.touch(now, id);
         self.peers.protect(id);
+        self.introduce_again(now, id, Path { heard_at, to, via });
         let peer = &mut self.peers[id];
         peer.bubbles.note_transmission(now);
         peer.approach.data_sent_at = Some(now);
         if !peer.is_heard_within(now, KEEP_ALIVE) {
             self.renew_proof(now, id);
+        }
+        if self.helper.as_ref().is_some_and(|helper| helper.wraps(via))
+            && packet.bytes().len() + WRAP_LEN > TRANSMIT_LEN_MAX
+        {
+            let mtu = (TRANSMIT_LEN_MAX - WRAP_LEN) as u32;
+            self.complain(now, packet, ErrorMessage::TooBig(mtu));
+            return Err(DropReason::TooBig);
         }
         if self.outbox.is_past(self.peers[id].flushed) {
             return Ok(Outbound::Send { to, via });
@@ -133,7 +141,7 @@ impl Client {
     /// Whether an endpoint that somebody else names may be sent to: global, and not our own.
     pub(super) fn is_reachable(&self, endpoint: SocketAddrV4) -> bool {
         endpoint.port() != 0
-            && self.mapped() != Some(endpoint)
+            && (self.mapped() != Some(endpoint) || self.is_helped_throughout())
             && self.config.filter.permits(*endpoint.ip())
     }
 

@@ -36,6 +36,17 @@ impl BubbleBudget {
         granted
     }
 
+    /// The same while other packets go to the peer, which are no attempts.
+    pub(crate) fn take_amid_data(&mut self, now: Instant) -> bool {
+        let last = self.attempts.nth_last(1);
+        let granted = last.is_none_or(|sent: Instant| now.since(sent) >= ATTEMPT_GAP)
+            && !self.is_exhausted(now);
+        if granted {
+            self.attempts.note(now);
+        }
+        granted
+    }
+
     /// Whether the last attempt was not the first since something came from the peer.
     pub(crate) fn is_repeated(&self) -> bool {
         self.attempts.nth_last(2).is_some()
@@ -136,33 +147,28 @@ impl fmt::Debug for AnswerLimits {
 /// When the last `N` things happened.
 #[derive(Clone, Debug)]
 struct Recent<const N: usize> {
-    /// The latest at the end; [`NEVER`] before the first.
-    times: [Instant; N],
+    /// The latest at the end.
+    times: [Option<Instant>; N],
 }
 
 impl<const N: usize> Default for Recent<N> {
     fn default() -> Self {
-        Self { times: [NEVER; N] }
+        Self { times: [None; N] }
     }
 }
 
 impl<const N: usize> Recent<N> {
     fn note(&mut self, now: Instant) {
         self.times.rotate_left(1);
-        self.times[N - 1] = now.min(LAST);
+        self.times[N - 1] = Some(now);
     }
 
     /// When the `nth` last thing happened; 1 is the last one.
     fn nth_last(&self, nth: usize) -> Option<Instant> {
-        let time = N.checked_sub(nth).map(|place| self.times[place]);
-        time.filter(|&time| time != NEVER)
+        N.checked_sub(nth).and_then(|place| self.times[place])
     }
 }
 
-/// The end of time: a place that takes half of what an `Option` would.
-const NEVER: Instant = Instant::from_nanos(u64::MAX);
-/// The last moment that can be noted.
-const LAST: Instant = Instant::from_nanos(u64::MAX - 1);
 /// Least time between a transmission to a peer and a bubble to it (RFC 4380 section 5.2.6).
 pub(crate) const ATTEMPT_GAP: Duration = Duration::from_secs(2);
 /// Attempts without a direct answer in one window (RFC 4380 section 5.2.6).

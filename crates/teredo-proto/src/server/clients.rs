@@ -48,10 +48,18 @@ impl Clients {
     /// The client that a solicitation says it is from; whether that is true, its key tells.
     pub(super) fn named(&self, datagram: &Datagram<'_>) -> Result<&KnownClient, DropReason> {
         let authentication = datagram.authentication.ok_or(DropReason::MissingAuthentication)?;
-        let identifier = |client: &KnownClient| {
-            client.secret.identifier.as_bytes().cmp(authentication.client_id)
-        };
-        let at = self.0.binary_search_by(identifier).map_err(|_| DropReason::UnknownIdentifier)?;
+        let at = self.position(authentication.client_id).ok_or(DropReason::UnknownIdentifier)?;
         Ok(&self.0[at])
+    }
+
+    /// Which one of them has this identifier.
+    pub(crate) fn position(&self, identifier: &[u8]) -> Option<usize> {
+        let by_name = |client: &KnownClient| client.secret.identifier.as_bytes().cmp(identifier);
+        self.0.binary_search_by(by_name).ok()
+    }
+
+    /// All of them, in order.
+    pub(crate) fn iter(&self) -> core::slice::Iter<'_, KnownClient> {
+        self.0.iter()
     }
 }

@@ -28,6 +28,9 @@ pub struct Config {
     /// A relay on this same host (RFC 4380 section 5.4.3). Its bubbles come from an own address
     /// and are no loop for that.
     pub relay: Option<SocketAddrV4>,
+    /// A helper on this same host, which stands for its clients: what comes from there is no loop,
+    /// nor is what goes there.
+    pub helper: Option<SocketAddrV4>,
     /// The clients of a private server: nobody else gets an answer, and nothing is passed on
     /// between clients of other servers (RFC 4380 section 5.3.1). Without them the server is there
     /// for everybody. It keeps no list of who is qualified, so that whoever writes an address
@@ -47,6 +50,7 @@ impl Config {
             endpoint_check: EndpointCheck::default(),
             limits: Limits::default(),
             relay: None,
+            helper: None,
             clients: None,
         }
     }
@@ -55,7 +59,7 @@ impl Config {
     /// program around it takes some megabytes more, whatever happens, and a private server the keys
     /// of its clients.
     pub const fn memory_max(&self) -> usize {
-        3 * Purse::BYTES + Outbox::BYTES
+        3 * Purse::BYTES + <Outbox>::BYTES
     }
 }
 

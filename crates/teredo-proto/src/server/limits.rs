@@ -10,14 +10,14 @@ use crate::time::Instant;
 
 /// What remains of a [`Budget`].
 #[derive(Debug)]
-pub(super) struct Purse(Shares<2>);
+pub(crate) struct Purse(Shares<2>);
 
 impl Purse {
     /// Bytes of one.
-    pub(super) const BYTES: usize = 2 * 8 * (SOURCE_CELLS + PREFIX_CELLS);
+    pub(crate) const BYTES: usize = 2 * 8 * (SOURCE_CELLS + PREFIX_CELLS);
 
     /// A full one. `purpose` keeps it apart from others with the same seed.
-    pub(super) fn new(budget: &Budget, seed: Seed, purpose: &str) -> Self {
+    pub(crate) fn new(budget: &Budget, seed: Seed, purpose: &str) -> Self {
         let sketch = |rate, cells, group| {
             let key = Key::new(seed, format!("{purpose} by {group}").as_bytes());
             BucketSketch::new(rate, cells, key)
@@ -28,7 +28,7 @@ impl Purse {
     }
 
     /// Spends on something that `source` asks for.
-    pub(super) fn spend(&mut self, now: Instant, source: Ipv4Addr) -> Result<(), DropReason> {
+    pub(crate) fn spend(&mut self, now: Instant, source: Ipv4Addr) -> Result<(), DropReason> {
         let (source, prefix) = (source.to_bits(), source.to_bits() >> 8);
         self.0.take(now, [source.into(), prefix.into()]).map_err(|_| DropReason::RateLimit)
     }

@@ -4,8 +4,8 @@
 
 mod clients;
 mod config;
-mod limits;
-mod outbox;
+pub(crate) mod limits;
+pub(crate) mod outbox;
 
 use core::net::{Ipv6Addr, SocketAddrV4};
 
@@ -95,12 +95,13 @@ impl Server {
         }
     }
 
-    /// A datagram from ourselves is a loop, but for those of a relay on this host.
+    /// A datagram from ourselves is a loop, but for those of a relay or helper on this host.
     fn check_not_own(&self, from: SocketAddrV4) -> Result<(), DropReason> {
         if from.port() == 0 {
             return Err(DropReason::ImpossibleSource);
         }
-        if self.filter.own.contains(from.ip()) && self.config.relay != Some(from) {
+        let is_neighbour = [self.config.relay, self.config.helper].contains(&Some(from));
+        if self.filter.own.contains(from.ip()) && !is_neighbour {
             return Err(DropReason::OwnEndpoint);
         }
         Ok(())
@@ -184,7 +185,7 @@ impl Server {
             (false, on) => Ok(on),
             (true, Local::Secondary) => Ok(Local::Primary),
             (true, Local::Primary) if self.config.secondary.is_some() => Ok(Local::Secondary),
-            (true, Local::Primary | Local::Random(_) | Local::Discovery) => {
+            (true, Local::Primary | Local::Helper | Local::Random(_) | Local::Discovery) => {
                 Err(DropReason::NoSecondary)
             }
         }
@@ -220,7 +221,9 @@ impl Server {
     }
 
     fn check_client(&self, from: SocketAddrV4, to: SocketAddrV4) -> Result<(), DropReason> {
-        self.filter.check_embedded(to, &self.config.denied_ports)?;
+        if self.config.helper != Some(to) {
+            self.filter.check_embedded(to, &self.config.denied_ports)?;
+        }
         // Between two servers nothing would count down: neither passes on what may have come from
         // a server to where a server may be.
         if from.port() == TEREDO_PORT && to.port() == TEREDO_PORT {

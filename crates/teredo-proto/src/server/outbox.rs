@@ -12,34 +12,34 @@ use crate::role::{Local, Transmit};
 /// the contract of [`Role`](crate::Role) the same few slots are used again and again, and nothing
 /// is allocated.
 #[derive(Debug)]
-pub(super) struct Outbox {
-    slots: Box<[Slot]>,
+pub(crate) struct Outbox<const SLOT_LEN: usize = ANSWER_LEN_MAX> {
+    slots: Box<[Slot<SLOT_LEN>]>,
     drained: usize,
     filled: usize,
 }
 
 /// Where an answer goes.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Target {
+pub(crate) enum Target {
     /// A datagram.
     Datagram { to: SocketAddrV4, via: Local },
     /// The native IPv6 side.
     Native,
 }
 
-impl Default for Outbox {
+impl<const SLOT_LEN: usize> Default for Outbox<SLOT_LEN> {
     fn default() -> Self {
-        let slot = Slot { target: Target::Native, len: 0, bytes: [0; ANSWER_LEN_MAX] };
+        let slot = Slot { target: Target::Native, len: 0, bytes: [0; SLOT_LEN] };
         Self { slots: vec![slot; SLOTS].into(), drained: 0, filled: 0 }
     }
 }
 
-impl Outbox {
+impl<const SLOT_LEN: usize> Outbox<SLOT_LEN> {
     /// Bytes of its slots.
-    pub(super) const BYTES: usize = SLOTS * size_of::<Slot>();
+    pub(crate) const BYTES: usize = SLOTS * size_of::<Slot<SLOT_LEN>>();
 
     /// Adds what `write` writes.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         target: Target,
         write: impl FnOnce(&mut Writer<'_>) -> Result<(), NoSpace>,
@@ -54,7 +54,7 @@ impl Outbox {
     }
 
     /// Moves the oldest answer into `buffer`.
-    pub(super) fn pop(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
+    pub(crate) fn pop(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
         if self.drained == self.filled {
             (self.drained, self.filled) = (0, 0);
             return None;
@@ -70,10 +70,10 @@ impl Outbox {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+struct Slot<const LEN: usize> {
     target: Target,
     len: usize,
-    bytes: [u8; ANSWER_LEN_MAX],
+    bytes: [u8; LEN],
 }
 
 /// The longest answer: a Router Advertisement behind a full origin indication and an authentication

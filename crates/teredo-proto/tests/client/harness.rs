@@ -261,7 +261,7 @@ impl Bench {
         let packet = crate::bytes::udp(self.own(), peer_address(), b"way?");
         match self.send(&packet) {
             Outbound::Send { to, via } => Some((to, via)),
-            Outbound::Queued | Outbound::Dropped(_) => None,
+            Outbound::Wrap { .. } | Outbound::Queued | Outbound::Dropped(_) => None,
         }
     }
 
@@ -405,7 +405,10 @@ impl Bench {
         let packet = crate::bytes::udp(self.own(), destination, b"route?");
         match self.send(&packet) {
             Outbound::Send { to, via: Local::Primary } => Some(to),
-            Outbound::Send { .. } | Outbound::Queued | Outbound::Dropped(_) => None,
+            Outbound::Send { .. }
+            | Outbound::Wrap { .. }
+            | Outbound::Queued
+            | Outbound::Dropped(_) => None,
         }
     }
 

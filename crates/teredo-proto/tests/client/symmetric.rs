@@ -196,10 +196,45 @@ fn the_queue_waits_for_the_peers_nonce() {
     bench.begin();
     assert_eq!(bench.meet(PRIMARY, peer().mapped, None), Inbound::Consumed);
     assert!(bench.take().iter().all(Sent::is_bubble));
+    // What the stack goes on sending waits, too, and does not keep us from calling again.
+    for _ in 0..3 {
+        bench.wait_s(0.9);
+        assert_eq!(bench.way(), None);
+    }
+    let sent = bench.take();
+    assert_eq!(ways(&sent), [(peer().mapped, PRIMARY), (peer_server(), PRIMARY)]);
     let sent = bench.call(&nonce(THEIRS));
-    assert_eq!(ways(&sent), [(peer().mapped, PRIMARY); 2]);
+    assert_eq!(ways(&sent), [(peer().mapped, PRIMARY); 5]);
     assert!(sent[0].is_bubble() && sent[0].trailers().nonce == Some(THEIRS));
-    assert!(!sent[1].is_bubble());
+    assert!(sent[1..].iter().all(|sent| !sent.is_bubble()));
+}
+
+/// The bubble that makes us known may get lost. While nothing comes back it is repeated beside the
+/// packets, within the limits of all bubbles.
+#[test]
+fn we_are_made_known_until_the_peer_answers() {
+    for answers in [false, true] {
+        let mut bench = Bench::quiet();
+        let elsewhere = endpoint("192.0.2.10:9999");
+        let ours = nonce_of(&bench.begin());
+        bench.wait_s(0.1);
+        assert_eq!(bench.meet(PRIMARY, elsewhere, Some(ours)), Inbound::Consumed);
+        bench.call(&nonce(THEIRS));
+        let mut repeated = Vec::new();
+        for tenth in 1..200 {
+            bench.wait_s(0.1);
+            if answers && tenth == 30 {
+                assert_eq!(bench.meet(PRIMARY, elsewhere, None), Inbound::Consumed);
+                bench.take();
+            }
+            assert_eq!(bench.way(), Some((elsewhere, PRIMARY)));
+            repeated.extend(bench.take().iter().map(|sent| (tenth, sent.trailers().nonce)));
+        }
+        assert!(repeated.iter().all(|(_, nonce)| *nonce == Some(THEIRS)));
+        let tenths: Vec<i32> = repeated.iter().map(|(tenth, _)| *tenth).collect();
+        let expected: &[i32] = if answers { &[1, 21] } else { &[1, 21, 41, 61] };
+        assert_eq!(tenths, expected);
+    }
 }
 
 /// A client whose gateway keeps its mapped endpoint for it, behind a symmetric NAT or not.
@@ -237,6 +272,7 @@ fn a_reserved_endpoint_is_what_the_peer_is_sent_to() {
     // The fourth condition: a peer that is heard at its embedded endpoint is not symmetric.
     let mut bench = kept(true, "192.0.2.1:4096", traversal);
     bench.begin();
+    bench.call(&nonce(THEIRS));
     assert_eq!(bench.meet(PRIMARY, peer().mapped, None), Inbound::Consumed);
     assert_eq!(bench.way(), Some((peer().mapped, PRIMARY)));
 }

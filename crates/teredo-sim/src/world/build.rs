@@ -4,9 +4,12 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 
 use teredo_proto::client::{self, Client, DISCOVERY_ENDPOINT};
+use teredo_proto::helper;
 use teredo_proto::relay::{self, Scope};
+use teredo_proto::server::Clients;
 use teredo_proto::{Instant, Ipv4Filter, Local, Policy, server};
 use teredo_wire::TEREDO_PORT;
+use teredo_wire::helper::HELPER_PORT;
 use teredo_wire::ipv4::Ipv4Cidr;
 use teredo_wire::ipv6::Ipv6Cidr;
 
@@ -109,7 +112,7 @@ impl World {
         if config.local_discovery {
             sockets.push((Local::Discovery, DISCOVERY_ENDPOINT));
         }
-        self.serve(host, Plan::Client(config), sockets);
+        self.serve(host, Plan::Client(Box::new(config)), sockets);
         self.give_explicit(host);
         host
     }
@@ -122,6 +125,41 @@ impl World {
         let Some((_, service)) = service.filter(|_| nat.config().gives_explicit) else { return };
         let mapping = nat.map_explicitly(self.now, *service, service.port(), Duration::MAX);
         self.with_client(host, |client, now| client.set_explicit_mapping(now, mapping));
+    }
+
+    /// Adds a helper on the Internet for these clients, with a configuration that `change` has the
+    /// last word on.
+    pub fn add_helper(
+        &mut self,
+        clients: Clients,
+        change: impl FnOnce(&mut helper::Config),
+    ) -> HostId {
+        let host = self.add_host("helper", Place::Internet, FIRST_RELAY);
+        self.add_helper_to(host, clients, change);
+        host
+    }
+
+    /// Makes a host, be it a server, a helper: one socket more.
+    pub fn add_helper_to(
+        &mut self,
+        host: HostId,
+        clients: Clients,
+        change: impl FnOnce(&mut helper::Config),
+    ) {
+        let endpoint = SocketAddrV4::new(self.address_of(host), HELPER_PORT);
+        let mut config = helper::Config::new(endpoint, clients);
+        config.filter = self.filter(host);
+        for neighbour in &mut self.hosts[host.0].services {
+            if let Plan::Server(server) = &mut neighbour.plan {
+                server.helper = Some(endpoint);
+                let addresses = [Some(server.primary), server.secondary].into_iter().flatten();
+                let servers = addresses.map(|address| SocketAddrV4::new(address, TEREDO_PORT));
+                config.neighbours.extend(servers);
+            }
+        }
+        change(&mut config);
+        self.restart(host);
+        self.serve(host, Plan::Helper(config), vec![(Local::Primary, endpoint)]);
     }
 
     /// Adds a relay on the Internet that the IPv6 Internet reaches Teredo clients through.

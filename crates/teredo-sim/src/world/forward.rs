@@ -6,6 +6,7 @@ use core::time::Duration;
 use teredo_proto::role::TRANSMIT_LEN_MAX;
 use teredo_proto::{Arrival as RoleArrival, Event, Inbound, Local, Outbound, Transmit};
 use teredo_wire::address::is_teredo;
+use teredo_wire::helper::Frame;
 use teredo_wire::{Datagram as Teredo, Ipv6};
 
 use crate::asked;
@@ -206,6 +207,12 @@ impl World {
                     self.send_from(host, Datagram { from, to, payload: packet.to_vec() });
                 }
             }
+            Outbound::Wrap { header, to, via } => {
+                if let Some(from) = service.endpoint(via) {
+                    let payload = [&header[..], packet].concat();
+                    self.send_from(host, Datagram { from, to, payload });
+                }
+            }
             Outbound::Queued => {}
             Outbound::Dropped(reason) => self.note(host, Happened::Dropped(reason)),
         }
@@ -240,11 +247,16 @@ impl World {
         self.violation = Some(Violation::Torrent(host));
     }
 
-    /// Counts the bubbles that a role makes; servers only pass them on.
+    /// Counts the bubbles that a role makes; servers and helpers only pass them on.
     fn meter(&mut self, host: HostId, index: usize, payload: &[u8]) {
-        let is_server = matches!(self.hosts[host.0].services[index].plan, Plan::Server(_));
+        let plan = &self.hosts[host.0].services[index].plan;
+        let passes_on = matches!(plan, Plan::Server(_) | Plan::Helper(_));
+        let payload = match Frame::parse(payload) {
+            Ok(Frame::Forward(frame)) => frame.datagram,
+            Ok(_) | Err(_) => payload,
+        };
         let bubble = Teredo::parse(payload).ok().map(|datagram| datagram.ipv6);
-        if let Some(bubble) = bubble.filter(|ipv6| ipv6.is_bubble() && !is_server) {
+        if let Some(bubble) = bubble.filter(|ipv6| ipv6.is_bubble() && !passes_on) {
             self.bubbles.note(self.now, host, bubble.destination());
         }
     }

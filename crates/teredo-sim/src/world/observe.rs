@@ -5,6 +5,7 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 
 use teredo_proto::client::Client;
+use teredo_proto::helper::Helper;
 use teredo_proto::role::{NatKind, State};
 use teredo_proto::{Counters, DropReason, Event, Instant};
 
@@ -30,7 +31,15 @@ impl World {
     pub fn client(&self, host: HostId) -> Option<&Client> {
         self.services(host).iter().find_map(|service| match &service.role {
             AnyRole::Client(client) => Some(&**client),
-            AnyRole::Server(_) | AnyRole::Relay(_) => None,
+            AnyRole::Server(_) | AnyRole::Relay(_) | AnyRole::Helper(_) => None,
+        })
+    }
+
+    /// The helper on a host.
+    pub fn helper(&self, host: HostId) -> Option<&Helper> {
+        self.services(host).iter().find_map(|service| match &service.role {
+            AnyRole::Helper(helper) => Some(&**helper),
+            AnyRole::Client(_) | AnyRole::Server(_) | AnyRole::Relay(_) => None,
         })
     }
 

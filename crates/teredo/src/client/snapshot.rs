@@ -136,6 +136,7 @@ fn offline(reason: OfflineReason, server: &str, has_key: bool) -> Option<String>
         OfflineReason::SymmetricNat => "the NAT is symmetric: it shows another address or port to \
                                         each destination"
             .to_owned(),
+        OfflineReason::NoHelper => "the helper did not register this client".to_owned(),
     };
     Some(format!("off-line: {why}; will try again"))
 }

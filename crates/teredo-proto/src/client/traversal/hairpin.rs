@@ -13,14 +13,16 @@ use crate::time::Instant;
 
 impl Client {
     /// The endpoints an indirect bubble names beside the embedded one: the local one, and the one
-    /// that a gateway keeps for us, if that is not the embedded one (section 5.6.4.1).
-    pub(super) fn own_alternates(&self) -> Vec<SocketAddrV4> {
+    /// that a gateway keeps for us, if that is not the embedded one (section 5.6.4.1); then that of
+    /// the helper.
+    pub(super) fn own_alternates(&mut self, now: Instant, id: PeerId) -> Vec<SocketAddrV4> {
         if !self.config.traversal.hairpin {
             return Vec::new();
         }
+        let helper = self.helper_to_name(now, id);
         let local = self.config.local_address;
         let local = local.map(|address| SocketAddrV4::new(address, self.config.service_port));
-        let named = local.into_iter().chain(self.alternate_mapping());
+        let named = local.into_iter().chain(self.alternate_mapping()).chain(helper);
         named.filter(|endpoint| !is_impossible(endpoint)).collect()
     }
 

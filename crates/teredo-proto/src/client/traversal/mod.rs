@@ -12,6 +12,7 @@
 
 mod deferred_open;
 mod hairpin;
+mod helper;
 mod load_reduction;
 mod mapped;
 mod port_preserving;
@@ -44,6 +45,12 @@ pub(super) struct Approach {
     nonce_sent: Option<[u8; 4]>,
     /// That of the peer's last one: Nonce Received.
     nonce_received: Option<[u8; 4]>,
+    /// Indirect bubbles of ours since the peer was last met.
+    calls: u8,
+    /// Whether it was last met through our helper.
+    was_helped: bool,
+    /// Where a bubble with our nonce came from, and on which socket, while another way was in use.
+    other_way: Option<(SocketAddrV4, Local)>,
     /// When our last indirect bubble went out.
     called_at: Option<Instant>,
     /// Whether the peer has sent one, in this search or before.
@@ -52,6 +59,8 @@ pub(super) struct Approach {
     heard_call_at: Instant,
     /// Where our last direct bubble with the peer's nonce went.
     introduced: Option<(SocketAddrV4, Local)>,
+    /// Whether something has come from the peer since then.
+    pub(super) is_answered: bool,
     /// A bubble came from another endpoint than the embedded one: Symmetric Peer.
     is_symmetric: bool,
     random_port: RandomPort,
@@ -138,12 +147,18 @@ impl Client {
     /// only when the old one has not been used for a while (E-18; RFC 6081 section 5.4.4.5).
     pub(super) fn may_adopt(&mut self, now: Instant, id: PeerId, accepted: &Accepted<'_>) -> bool {
         let Some(path) = self.peers[id].proven_path() else { return true };
+        if self.is_shortcut(id, path, accepted) {
+            return true;
+        }
         let is_idle = self.peers[id].is_idle(now);
+        if path.via == Local::Helper || accepted.on == Local::Helper {
+            return is_idle;
+        }
         if !self.uses_random_ports() || !accepted.is_bubble() {
             return is_idle;
         }
         match (path.via, accepted.on) {
-            (Local::Random(_), Local::Primary) => true,
+            (Local::Random(_), Local::Primary) if !self.has_named(id, accepted.from) => true,
             (Local::Random(_), Local::Random(_)) => {
                 self.lose_way(now, id);
                 false
@@ -199,7 +214,7 @@ impl Client {
         let trailers = Trailers {
             nonce: self.next_nonce(id),
             random_port: self.ports.prediction(self.peers[id].approach.random_port),
-            alternates: self.own_alternates(),
+            alternates: self.own_alternates(now, id),
             discovery: None,
         };
         let server = SocketAddrV4::new(peer.server, TEREDO_PORT);
@@ -218,11 +233,11 @@ impl Client {
         let approach = &mut self.peers[id].approach;
         let nonce = approach.nonce_received;
         if nonce.is_some() {
-            approach.introduced = Some(to);
+            (approach.introduced, approach.is_answered) = (Some(to), false);
         }
         let random_port = match to.1 {
             Local::Random(_) => self.ports.prediction(approach.random_port),
-            Local::Primary | Local::Secondary | Local::Discovery => None,
+            Local::Primary | Local::Secondary | Local::Helper | Local::Discovery => None,
         };
         let trailers = Trailers { nonce, random_port, alternates: Vec::new(), discovery };
         self.peers[id].bubbles.note_transmission(now);

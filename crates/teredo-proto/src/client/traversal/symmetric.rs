@@ -63,6 +63,18 @@ impl Client {
         true
     }
 
+    /// Shows a peer where we are once more, when a packet is about to go there and nothing has come
+    /// since the last time: that bubble may have got lost, and then all our packets are.
+    pub(in crate::client) fn introduce_again(&mut self, now: Instant, id: PeerId, path: Path) {
+        let peer = &mut self.peers[id];
+        let to = (path.to, path.via);
+        let is_in_doubt = !peer.approach.is_answered && peer.approach.introduced == Some(to);
+        if is_in_doubt && peer.bubbles.take_amid_data(now) {
+            self.send_direct(now, id, to, None);
+            self.counters.bubbles_sent += 1;
+        }
+    }
+
     /// Shows a peer whose bubble has just arrived that we are where we are. It may not know yet:
     /// its NAT or ours swallowed what we sent before, or its nonce was not there.
     pub(in crate::client) fn confirm(&mut self, now: Instant, id: PeerId, path: Path) {

@@ -1,0 +1,215 @@
+//! Clients that a helper passes packets on for (protocol section 6.4, R1 and R2).
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "these are tests")]
+
+mod common;
+
+use core::net::SocketAddrV4;
+
+use teredo_proto::DropReason;
+use teredo_proto::client::{HelperConfig, HelperState, HelperUse, Traversal};
+use teredo_proto::keys::{Algorithm, Identifier, Secret, SharedKey};
+use teredo_proto::role::NatKind;
+use teredo_proto::server::{Clients, EndpointCheck, KnownClient};
+use teredo_sim::matrix::KINDS;
+use teredo_sim::trace::Packet;
+use teredo_sim::{HostId, NatConfig, Place, World};
+
+use common::{SECOND, ping, ping_until_answered, qualify};
+
+fn secret(name: &str) -> Secret {
+    let key = SharedKey::new(Algorithm::default(), format!("the long key of {name}").as_bytes());
+    Secret { identifier: Identifier::new(name.as_bytes()).unwrap(), key: key.unwrap() }
+}
+
+fn clients(names: &[&str]) -> Clients {
+    let known = |name: &&str| KnownClient { secret: secret(name), is_renewal_due: false };
+    Clients::new(names.iter().map(known).collect()).unwrap()
+}
+
+/// A helper for these clients, and where it is.
+fn add_helper(world: &mut World, names: &[&str]) -> (HostId, SocketAddrV4) {
+    let host = world.add_helper(clients(names), |_| {});
+    (host, world.endpoint_of(host).unwrap())
+}
+
+/// A client of a server of its own behind a NAT of one of the nine kinds.
+fn add_client(
+    world: &mut World,
+    kind: &str,
+    traversal: Traversal,
+    helper: Option<HelperConfig>,
+) -> HostId {
+    let server = world.add_server_with(|config| config.endpoint_check = EndpointCheck::Any);
+    let addresses = world.server_addresses(server);
+    let config: NatConfig = kind.parse().unwrap();
+    let pool = if kind == "addr" { 4 } else { 1 };
+    let nat = world.add_nat_at(Place::Internet, config, pool);
+    world.add_client_with(nat, |config| {
+        (config.server, config.secondary) = addresses;
+        config.traversal = traversal;
+        config.helper = helper;
+    })
+}
+
+fn helped(name: &str, endpoint: SocketAddrV4, used_for: HelperUse) -> Option<HelperConfig> {
+    Some(HelperConfig { endpoint, secret: secret(name), used_for })
+}
+
+/// What goes beyond RFC 6081 is the helper alone.
+const ONLY_HELPER: Traversal = Traversal { helper: true, ..Traversal::RFC6081 };
+
+fn assert_connect(world: &mut World, pair: (HostId, HostId), what: &str) {
+    qualify(world, &[pair.0, pair.1]);
+    let answered = ping_until_answered(world, &[pair], 20 * SECOND);
+    assert_eq!(answered, [true], "{what}\n{}", world.log_text());
+}
+
+/// The kinds of NAT that cannot meet each other otherwise.
+const HARD: [&str; 2] = ["ps", "addr"];
+
+//= X-R-01: one helper at either end connects what nothing else does, with a standard peer too
+#[test]
+fn one_helper_is_enough_for_any_two_random_nats() {
+    for (seed, first) in (0..).zip(HARD) {
+        for second in HARD {
+            for peer in [Traversal::RFC6081, ONLY_HELPER] {
+                for begins in [true, false] {
+                    let mut world = World::new(seed);
+                    let (helper, endpoint) = add_helper(&mut world, &["a"]);
+                    let own = helped("a", endpoint, HelperUse::Peers);
+                    let a = add_client(&mut world, first, ONLY_HELPER, own);
+                    let b = add_client(&mut world, second, peer, None);
+                    let pair = if begins { (a, b) } else { (b, a) };
+                    assert_connect(&mut world, pair, &format!("{first} {second} {begins}"));
+                    assert_eq!(world.helper(helper).unwrap().registered(world.now()), 1);
+                    let state = world.client(a).unwrap().helper_state(world.now());
+                    assert_eq!(state, Some(HelperState::Registered));
+                    // Data goes on both ways for as long as somebody sends some.
+                    for _ in 0..200 {
+                        assert!(ping(&mut world, a, b, SECOND).is_some());
+                        assert!(ping(&mut world, b, a, SECOND).is_some());
+                        world.run_for(2 * SECOND).unwrap();
+                    }
+                }
+            }
+        }
+    }
+}
+
+//= X-R-01: with a helper at each end, and with one for both
+#[test]
+fn two_helpers_do_not_get_in_each_others_way() {
+    for (seed, kinds) in (0..40).flat_map(|seed| HARD.map(|kind| (seed, kind))) {
+        for shared in [false, true] {
+            let mut world = World::new(seed);
+            let (_, first) = add_helper(&mut world, &["a", "b"]);
+            let (_, other) = add_helper(&mut world, &["a", "b"]);
+            let second = if shared { first } else { other };
+            let own = helped("a", first, HelperUse::Peers);
+            let a = add_client(&mut world, kinds, ONLY_HELPER, own);
+            let own = helped("b", second, HelperUse::Peers);
+            let b = add_client(&mut world, "ps", ONLY_HELPER, own);
+            qualify(&mut world, &[a, b]);
+            let pairs: &[_] = if seed % 2 == 0 { &[(a, b)] } else { &[(a, b), (b, a)] };
+            let answered = ping_until_answered(&mut world, pairs, 20 * SECOND);
+            assert!(answered.iter().all(|it| *it), "{kinds} {seed}\n{}", world.log_text());
+            for _ in 0..60 {
+                assert!(ping(&mut world, a, b, SECOND).is_some(), "{}", world.log_text());
+                assert!(ping(&mut world, b, a, SECOND).is_some(), "{}", world.log_text());
+                world.run_for(SECOND).unwrap();
+            }
+        }
+    }
+}
+
+//= X-R-02: everything through the helper: the address is one there, of a client that all can reach
+#[test]
+fn who_qualifies_through_a_helper_is_reached_by_everybody() {
+    for (seed, kind) in (0..).zip(KINDS) {
+        let mut world = World::new(seed);
+        let (_, endpoint) = add_helper(&mut world, &["a"]);
+        let own = helped("a", endpoint, HelperUse::All);
+        // Not even what RFC 6081 has is needed on this side.
+        let traversal = Traversal { helper: true, ..Traversal::NONE };
+        let a = add_client(&mut world, kind, traversal, own);
+        let b = add_client(&mut world, "pr", Traversal::NONE, None);
+        let relay = world.add_relay(Place::Internet);
+        let native = world.add_native_host();
+        qualify(&mut world, &[a, b]);
+        assert_eq!(world.client(a).unwrap().mapped(), Some(endpoint));
+        world.run_for(SECOND).unwrap();
+        assert_eq!(world.nat_kind(a), Some(NatKind::EndpointIndependent));
+        for (from, to) in [(b, a), (a, b), (native, a), (a, native)] {
+            let answered = ping(&mut world, from, to, 5 * SECOND);
+            assert!(answered.is_some(), "{kind} {from:?} {to:?}\n{}", world.log_text());
+        }
+        assert_eq!(world.dropped(relay, DropReason::NotTeredoSource), 0);
+        // It stays so, maintenance included.
+        world.run_for(3_600 * SECOND).unwrap();
+        assert!(ping(&mut world, b, a, 5 * SECOND).is_some());
+    }
+}
+
+//= X-R-02: nothing but the helper is reached, and nothing that does not come from it counts
+#[test]
+fn a_client_that_does_everything_through_its_helper_has_no_other_traffic() {
+    let mut world = World::new(1);
+    world.trace_mut().keep_frames();
+    let (_, endpoint) = add_helper(&mut world, &["a"]);
+    let a = add_client(&mut world, "cone", ONLY_HELPER, helped("a", endpoint, HelperUse::All));
+    let b = add_client(&mut world, "cone", ONLY_HELPER, None);
+    assert_connect(&mut world, (b, a), "");
+    world.run_for(600 * SECOND).unwrap();
+    let own = world.address_of(a);
+    let elsewhere = world.trace().frames().iter().filter(|frame| match &frame.packet {
+        Packet::Datagram { from, to, .. } => *from.ip() == own && *to != endpoint,
+        Packet::Ipv6(_) => false,
+    });
+    assert_eq!(elsewhere.count(), 0);
+    let mapped = world.endpoint_of(b).unwrap();
+    let outer = world.trace().frames().iter().find_map(|frame| match &frame.packet {
+        Packet::Datagram { from, to, .. } if *to == endpoint && *from.ip() != own => Some(*from),
+        Packet::Datagram { .. } | Packet::Ipv6(_) => None,
+    });
+    world.inject(mapped, outer.unwrap(), vec![0x60; 40]);
+    world.run_for(SECOND).unwrap();
+    assert_eq!(world.dropped(a, DropReason::NotThroughHelper), 1);
+}
+
+/// Two that are both at one helper, and one that is a peer of the other there.
+#[test]
+fn clients_of_one_helper_reach_each_other() {
+    for uses in [[HelperUse::All; 2], [HelperUse::Peers, HelperUse::All]] {
+        for begins in [true, false] {
+            let mut world = World::new(7);
+            let (_, endpoint) = add_helper(&mut world, &["a", "b"]);
+            let a = add_client(&mut world, "ps", ONLY_HELPER, helped("a", endpoint, uses[0]));
+            let b = add_client(&mut world, "ps", ONLY_HELPER, helped("b", endpoint, uses[1]));
+            let pair = if begins { (a, b) } else { (b, a) };
+            assert_connect(&mut world, pair, &format!("{uses:?}"));
+            assert_ne!(world.ipv6(a), world.ipv6(b));
+        }
+    }
+}
+
+/// The server that a client asks may be on the helper's host.
+#[test]
+fn a_helper_and_a_server_share_a_host() {
+    for used_for in [HelperUse::Peers, HelperUse::All] {
+        let mut world = World::new(3);
+        let server = world.add_server_with(|config| config.endpoint_check = EndpointCheck::Any);
+        world.add_helper_to(server, clients(&["a"]), |_| {});
+        let endpoint = world.endpoint_of(server).unwrap();
+        let [a, b] = [helped("a", endpoint, used_for), None].map(|helper| {
+            let nat = world.add_nat("ps".parse().unwrap());
+            world.add_client_with(nat, |config| {
+                config.helper = helper;
+                config.traversal = ONLY_HELPER;
+            })
+        });
+        for pair in [(a, b), (b, a)] {
+            assert_connect(&mut world, pair, &format!("{used_for:?}"));
+        }
+    }
+}
