@@ -45,7 +45,7 @@ use crate::output;
 use self::ground::Ground;
 use self::internet::Internet;
 use self::nats::Nats;
-use self::options::ByteCount;
+use self::options::{ByteCount, Techniques};
 use self::results::Results;
 use self::show::{Failure, Interrupted, Show};
 use self::story::Story;
@@ -69,6 +69,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MS", default_value = "0")]
     #[arg(value_parser = clap::value_parser!(u64).range(..=DELAY_MS_MAX))]
     delay: u64,
+
+    #[command(flatten)]
+    techniques: Techniques,
 
     /// Write a capture of each wire into this directory
     #[arg(long, value_name = "DIR")]

@@ -119,8 +119,11 @@ impl<'a> Show<'a> {
     /// Starts a client and waits for its address.
     pub(super) fn qualify(&mut self, client: Host) -> Result<(), Failure> {
         let [server, secondary] = [SERVER, SERVER_SECONDARY].map(|it| it.to_string());
-        let addresses = ["--server", &server, "--secondary", &secondary];
-        self.start(client, &[&["client"], &addresses[..], &["--allow", "echo"]].concat())?;
+        let fixed = ["client", "--server", &server, "--secondary", &secondary, "--allow", "echo"];
+        let techniques = self.args.techniques.words();
+        let words = fixed.into_iter().chain(["--with", "birthday"]);
+        let words: Vec<_> = words.chain(techniques.iter().map(String::as_str)).collect();
+        self.start(client, &words)?;
         let deadline = Instant::now() + QUALIFIED_MAX + self.round_trips(3);
         self.wait(deadline, |show| {
             show.client(client).is_qualified() || show.reasons[client.index()].is_some()

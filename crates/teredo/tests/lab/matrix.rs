@@ -65,13 +65,14 @@ fn distance_is_in_the_times_and_in_the_limits() {
     let [header, line] = text.lines().collect::<Vec<_>>()[..] else {
         unreachable!("{text}");
     };
-    let columns = "from,to,rfc6081,target,connected,by,first_ms,first_kept,back_ms,limit_ms,error";
+    let columns = "from,to,rfc6081,target,must_connect,connected,by,first_ms,\
+                   first_kept,back_ms,limit_ms,error";
     assert_eq!(header, columns);
     let values: Vec<_> = line.split(',').collect();
-    assert_eq!(values[..6], ["cone", "cone", "Y", "Y", "true", "Y"]);
+    assert_eq!(values[..7], ["cone", "cone", "Y", "Y", "true", "true", "Y"]);
     // A bubble, the answer to it, the packet and its answer.
-    assert!(values[6].parse::<f64>().unwrap() >= 160.0, "{line}");
-    assert_eq!(values[9], "580");
+    assert!(values[7].parse::<f64>().unwrap() >= 160.0, "{line}");
+    assert_eq!(values[10], "580");
     assert!(traces.join("cone-cone").join("client1.pcap").exists());
     // The table is aside of the values.
     assert!(stderr(&output).contains("1 of 1 pairs connect"), "{}", stderr(&output));
