@@ -6,6 +6,7 @@
 mod cast;
 mod command;
 mod ground;
+mod helper;
 mod icmp;
 mod internet;
 mod kernel_nat;
