@@ -171,7 +171,7 @@ impl<'a> Show<'a> {
         let pings = self.ping(peer)?;
         self.results.peer_ping = pings;
         self.story.pings("client 2, through both NATs", &pings);
-        expect_all(&pings, "client 2, directly", Exit::Failed)
+        expect_all(&pings, "client 2", Exit::Failed)
     }
 
     fn ping(&mut self, to: std::net::Ipv6Addr) -> Result<PingResult, Failure> {
