@@ -3,8 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use teredo_sim::matrix::connect_in;
+use teredo_sim::nat::Refusal;
+use teredo_sim::predicate::Side;
+use teredo_sim::{Link, World};
 use teredo_tests::namespace::run;
 use teredo_tests::{needs, program};
 
@@ -18,6 +23,41 @@ fn tshark_reads_every_wire_of_the_lab() -> Result<()> {
     let removed = fs::remove_dir_all(&directory);
     read?;
     Ok(removed?)
+}
+
+#[test]
+fn tshark_reads_a_run_of_the_simulator() -> Result<()> {
+    if needs::skip_for(needs::missing_programs(&["tshark"])) {
+        return Ok(());
+    }
+    let mut world = World::new(7);
+    world.trace_mut().keep_frames();
+    let sides = ["seq", "pr+cone"].map(|kinds| kinds.parse::<Side>());
+    let [Ok(from), Ok(mut to)] = sides else { bail!("a kind of NAT is unknown") };
+    for nat in &mut to.nats {
+        nat.refusal = Refusal::PortUnreachable;
+    }
+    let connection = connect_in(&mut world, 7, &[from, to], Link::perfect(Duration::ZERO))?;
+    ensure!(connection.took.is_some(), "not connected");
+    let file = std::env::temp_dir().join(format!("tt{}-run.pcapng", std::process::id()));
+    fs::write(&file, world.capture())?;
+    let read = read_run(&file, world.trace().frames().len());
+    let removed = fs::remove_file(&file);
+    read?;
+    Ok(removed?)
+}
+
+fn read_run(file: &Path, frame_count: usize) -> Result<()> {
+    let count = |filter| anyhow::Ok(frames(file, filter)?.len());
+    ensure!(count("frame")? == frame_count, "not all frames");
+    ensure!(count("_ws.malformed")? == 0, "malformed frames");
+    ensure!(count("frame.interface_name == \"nat1\"")? > 0, "no wire of that name");
+    ensure!(count("frame.comment == \"refused by the NAT\"")? > 0, "nothing was refused");
+    ensure!(count("teredo && icmpv6.type == 133")? >= 12, "three hops of four solicitations");
+    ensure!(count("icmp.code == 3 && udp")? > 0, "no refusal was told");
+    ensure!(count("icmp.checksum.status == 0")? == 0, "checksums of ICMP");
+    ensure!(count("udp.checksum.status == 0 || ip.checksum.status == 0")? == 0, "checksums");
+    Ok(())
 }
 
 fn trace(directory: &Path) -> Result<()> {

@@ -9,7 +9,7 @@ use teredo_proto::relay::{self, Relay, Scope};
 use teredo_proto::server::{self, Server};
 use teredo_proto::{DropReason, Instant, Local, Outbound, Role};
 
-use crate::link::Link;
+use crate::link::Lane;
 use crate::stack::Stack;
 use crate::world::{Mapper, Place};
 
@@ -189,7 +189,8 @@ pub struct Datagram {
 pub(crate) struct Host {
     pub(crate) name: String,
     pub(crate) place: Place,
-    pub(crate) link: Link,
+    /// Its access link, out and in.
+    pub(crate) lanes: [Lane; 2],
     pub(crate) addresses: Vec<Ipv4Addr>,
     /// Whether it is switched on.
     pub(crate) up: bool,

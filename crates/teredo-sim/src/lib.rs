@@ -10,6 +10,7 @@
 
 pub mod gateway;
 pub mod host;
+pub mod icmp;
 pub mod link;
 pub mod matrix;
 pub mod nat;
@@ -25,6 +26,7 @@ mod queue;
 
 pub use gateway::{Gateway, GatewayConfig};
 pub use host::HostId;
+pub use icmp::IcmpError;
 pub use link::Link;
 pub use meter::METER_WINDOW;
 pub use nat::{Nat, NatConfig};

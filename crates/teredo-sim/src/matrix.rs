@@ -162,8 +162,20 @@ pub fn connect(seed: u64, kinds: [usize; 2], options: &Options) -> Result<Connec
 /// # Errors
 /// A bug, or a client that does not qualify.
 pub fn connect_sides(seed: u64, sides: &[Side; 2], faults: Link) -> Result<Connection, Stopped> {
-    let mut world = World::new(seed);
-    let clients = pair(&mut world, seed, sides, faults);
+    connect_in(&mut World::new(seed), seed, sides, faults)
+}
+
+/// The same in a world that is there already, to look at it afterwards.
+///
+/// # Errors
+/// A bug, or a client that does not qualify.
+pub fn connect_in(
+    world: &mut World,
+    seed: u64,
+    sides: &[Side; 2],
+    faults: Link,
+) -> Result<Connection, Stopped> {
+    let clients = pair(world, seed, sides, faults);
     let known = |world: &World| {
         clients.iter().all(|client| {
             world.is_qualified(*client) && world.nat_kind(*client) != Some(NatKind::Unknown)
@@ -178,7 +190,7 @@ pub fn connect_sides(seed: u64, sides: &[Side; 2], faults: Link) -> Result<Conne
         qualified => qualified?,
     };
     let bubbles_before = world.bubble_count();
-    let took = ping_until_answered(&mut world, clients)?;
+    let took = ping_until_answered(world, clients)?;
     Ok(Connection { took, bubbles: world.bubble_count() - bubbles_before })
 }
 

@@ -60,6 +60,11 @@ impl Nat {
         &self.config
     }
 
+    /// Its external addresses.
+    pub fn addresses(&self) -> &[Ipv4Addr] {
+        &self.external
+    }
+
     /// The first of its external addresses.
     pub fn first_address(&self) -> Option<Ipv4Addr> {
         self.external.first().copied()
@@ -137,6 +142,18 @@ impl Nat {
         let destination = self.inbound(now, external, mapped)?;
         let source = if self.config.hairpin == Hairpin::Internal { internal } else { mapped };
         Some((source, destination))
+    }
+
+    /// The external destination of a packet from `remote` to `internal` that an ICMP error from
+    /// inside is about; `None` when there was none.
+    pub fn outbound_error(
+        &self,
+        now: Instant,
+        internal: SocketAddrV4,
+        remote: SocketAddrV4,
+    ) -> Option<SocketAddrV4> {
+        let slot = self.live_slot(now, &Key::new(self.mapping(), internal, remote));
+        slot.map(|slot| slot.external).or_else(|| self.explicit.external(now, internal))
     }
 
     /// The internal source of a packet from `external` to `remote` that an ICMP error from outside

@@ -10,6 +10,8 @@
 mod front;
 mod side;
 
+use core::fmt;
+
 use crate::matrix::Technique;
 use crate::nat::{Filtering, Mapping};
 
@@ -26,6 +28,16 @@ pub enum Verdict {
     MustNot,
     /// They may connect: by chance, or by what is not reasoned about here.
     May,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Must(technique) => write!(f, "must connect ({})", technique.name()),
+            Self::MustNot => f.write_str("must not connect"),
+            Self::May => f.write_str("may connect"),
+        }
+    }
 }
 
 /// Whether the client `from` that begins to talk to the client `to` gets an answer. Each has its

@@ -15,20 +15,23 @@
 mod build;
 mod forward;
 mod gateway;
+mod links;
 mod observe;
+mod story;
 
 use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use teredo_proto::random::{Random, Seed};
 use teredo_proto::{DropReason, Event, Instant};
 
 use crate::gateway::Gateway;
 use crate::host::{Host, HostId};
+use crate::icmp::IcmpError;
 use crate::ledger::Ledger;
-use crate::link::Link;
+use crate::link::{Lane, Link};
 use crate::meter::BubbleMeter;
 use crate::nat::Nat;
 use crate::queue::Queue;
@@ -52,8 +55,10 @@ pub struct World {
     native: BTreeMap<Ipv6Addr, HostId>,
     servers: Vec<HostId>,
     teredo_route: Option<HostId>,
-    ipv6_link: Link,
+    ipv6_link: Lane,
     host_link: Link,
+    /// Internet addresses that are cut off from the others, and until when.
+    partition: Option<(BTreeSet<Ipv4Addr>, Instant)>,
     boots: u64,
     pings: u16,
     pings_sent: BTreeMap<u16, Instant>,
@@ -80,8 +85,9 @@ impl World {
             native: BTreeMap::new(),
             servers: Vec::new(),
             teredo_route: None,
-            ipv6_link: Link::perfect(HOP_DELAY),
+            ipv6_link: Lane::new(Link::perfect(HOP_DELAY)),
             host_link: Link::perfect(HOP_DELAY),
+            partition: None,
             boots: 0,
             pings: 0,
             pings_sent: BTreeMap::new(),
@@ -252,13 +258,16 @@ pub enum Happened {
     Event(Event),
     /// Its role dropped a packet.
     Dropped(DropReason),
+    /// It was sent an ICMP error.
+    Error(IcmpError),
 }
 
 #[derive(Debug)]
 struct NatBox {
     nat: Nat,
     place: Place,
-    link: Link,
+    /// Its access link, out and in.
+    lanes: [Lane; 2],
     gateway: Option<Gateway>,
 }
 

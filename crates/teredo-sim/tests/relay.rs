@@ -93,7 +93,7 @@ fn the_server_routes_echo_requests_to_native_hosts() {
     assert!(ping(&mut world, client, native, SECOND).is_some());
     let first = world.trace().frames().iter().find_map(|frame| match &frame.packet {
         Packet::Ipv6(packet) if frame.wire == Wire::Ipv6 => Some(packet),
-        Packet::Ipv6(_) | Packet::Datagram { .. } => None,
+        Packet::Ipv6(_) | Packet::Error(_) | Packet::Datagram { .. } => None,
     });
     let (packet, _) = Ipv6::parse(first.unwrap()).unwrap();
     assert_eq!((packet.source(), packet.destination()), (from, to));

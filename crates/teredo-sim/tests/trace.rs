@@ -6,10 +6,11 @@ mod common;
 
 use core::time::Duration;
 
-use teredo_sim::trace::Wire;
+use teredo_sim::trace::{End, Packet, Wire};
+use teredo_sim::world::START;
 use teredo_sim::{HostId, Link, NatConfig, Place, World};
 use teredo_wire::capture::Udp;
-use teredo_wire::pcap::Reader;
+use teredo_wire::pcap::{LinkType, Reader};
 
 use common::{SECOND, ping, qualify};
 
@@ -46,6 +47,54 @@ fn same_seed_same_bytes() {
     assert_eq!(first.trace().frames(), again.trace().frames());
     assert_eq!(first.log_text(), again.log_text());
     assert_ne!(first.trace().hash(), other.trace().hash());
+}
+
+/// One file of all wires: packets and times are those of the frames.
+#[test]
+fn the_capture_of_everything_can_be_read() {
+    let (world, _) = world(4);
+    let file = world.capture();
+    let records: Vec<_> = Reader::new(&file).unwrap().map(Result::unwrap).collect();
+    let frames = world.trace().frames();
+    assert_eq!(records.len(), frames.len());
+    for (record, frame) in records.iter().zip(frames) {
+        assert_eq!((record.link, record.time), (LinkType::RAW, frame.at.since(START)));
+        if let Packet::Datagram { from, to, payload } = &frame.packet {
+            let udp = Udp::find(record.link, record.bytes).unwrap();
+            assert_eq!((udp.source, udp.destination, udp.payload), (*from, *to, &payload[..]));
+        }
+    }
+    let names = ["server0", "client3", "nat1", "ipv6"];
+    let names_are_told =
+        names.iter().all(|name| file.windows(name.len()).any(|window| window == name.as_bytes()));
+    assert!(names_are_told);
+}
+
+//= N-NAT-02: what a NAT refuses and a link loses is told where it happens
+#[test]
+fn the_story_says_what_became_of_each_packet() {
+    let mut ends = [End::Lost, End::Refused].map(|end| (end, 0));
+    for seed in 5..15 {
+        let (world, _) = world(seed);
+        let (story, frames) = (world.story(), world.trace().frames());
+        for (end, sum) in &mut ends {
+            let count = frames.iter().filter(|frame| frame.end == Some(*end)).count();
+            let told = story.lines().filter(|line| line.ends_with(&format!(": {end}"))).count();
+            assert_eq!(told, count);
+            *sum += count;
+        }
+    }
+    assert!(ends.iter().all(|(_, sum)| *sum > 0), "{ends:?}");
+    let (world, _) = world(5);
+    let (story, frames) = (world.story(), world.trace().frames());
+    assert!(story.contains("nat0: 203.0.113.101, EIM+APDF preserve\n"), "{story}");
+    let times: Vec<f64> = story
+        .lines()
+        .filter(|line| line.starts_with(' '))
+        .filter_map(|line| line.split_whitespace().next()?.parse().ok())
+        .collect();
+    assert_eq!(times.len(), frames.len() + world.log().len(), "one line for each");
+    assert!(times.is_sorted());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The subcommand `teredo client`, and the client of `teredo daemon`.
 
+mod helper;
 mod host;
 mod kind;
 mod managed;
@@ -30,6 +31,7 @@ use crate::report::Report;
 use crate::sandbox;
 use crate::secondary::Secondary;
 
+pub(crate) use helper::HelperArgs;
 pub(crate) use kind::Kind;
 pub(crate) use obstacle::Obstacle;
 pub(crate) use publication::settings;
@@ -110,6 +112,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     key: KeyArgs,
+
+    #[command(flatten)]
+    helper: HelperArgs,
 
     /// Run also where this host has IPv6 by other means
     #[arg(long)]
@@ -198,6 +203,8 @@ const EXAMPLES: &str = "Examples:
   teredo client --server 192.0.2.1 --allow all@2001:db8:6::/48 --allow unit:sshd.service
   teredo client --server 192.0.2.1 --timeout 10 || echo no IPv6
   teredo client --server 192.0.2.1 --identifier laptop --key-file /etc/teredo/laptop.key
+  teredo client --server 192.0.2.1 --helper helper.example.net --helper-identifier laptop \
+                --helper-key-file /etc/teredo/laptop.key
 
 Needs CAP_NET_ADMIN. The interface and all that is on it disappear when the client ends. What it
 does is told by teredo status, teredo port and libnetioapi; teredo allow changes what may come in.
@@ -211,6 +218,7 @@ pub(crate) fn needs(args: &Args) -> Needs {
         names: true,
         devices: true,
         readable: (args.key.file().into_iter())
+            .chain(args.helper.key_file())
             .chain([args.resolv_conf.clone()])
             .chain(CONTROL_GROUPS.map(PathBuf::from))
             .collect(),

@@ -9,14 +9,14 @@ mod new;
 mod secret_file;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Context;
 use clap::ValueEnum;
 use teredo_proto::keys::{Algorithm, Identifier, KEY_LEN_MIN, Secret, SharedKey};
 
-pub(crate) use clients::ClientsArgs;
+pub(crate) use clients::{ClientsArgs, HelperClientsArgs};
 pub(crate) use new::{Args, NewKey, run};
 pub(crate) use secret_file::create;
 
@@ -46,14 +46,45 @@ impl KeyArgs {
 
     /// What the options say, with the key read from its file.
     pub(crate) fn secret(&self) -> anyhow::Result<Option<Secret>> {
-        let Some((name, path)) = self.identifier.as_ref().zip(self.key_file.as_ref()) else {
-            return Ok(None);
-        };
-        let path = secret_file::located(path);
-        let key = only_key(self.algorithm.into(), &secret_file::read(&path)?);
-        let key =
-            key.with_context(|| format!("{} does not hold one {KEY_FORM}", path.display()))?;
-        Ok(Some(Secret { identifier: name.0.clone(), key }))
+        let parts = self.identifier.as_ref().zip(self.key_file.as_deref());
+        parts.map(|(name, path)| read_secret(name, path, self.algorithm)).transpose()
+    }
+}
+
+fn read_secret(name: &Name, path: &Path, algorithm: Signature) -> anyhow::Result<Secret> {
+    let path = secret_file::located(path);
+    let key = only_key(algorithm.into(), &secret_file::read(&path)?);
+    let key = key.with_context(|| format!("{} does not hold one {KEY_FORM}", path.display()))?;
+    Ok(Secret { identifier: name.0.clone(), key })
+}
+
+/// Options for the key that a client shares with its helper.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(crate) struct HelperKeyArgs {
+    /// Name under which the helper knows the key of this client; without it that of --identifier,
+    /// with its key
+    #[arg(long, value_name = "NAME", requires = "helper_key_file")]
+    helper_identifier: Option<Name>,
+
+    /// File with the key for the helper, as for --key-file
+    #[arg(long, value_name = "FILE", requires = "helper_identifier")]
+    helper_key_file: Option<PathBuf>,
+
+    /// How that key signs, as agreed with the helper
+    #[arg(long, value_name = "NAME", default_value = "hmac-sha1", requires = "helper_identifier")]
+    helper_algorithm: Signature,
+}
+
+impl HelperKeyArgs {
+    /// The file with the key.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        self.helper_key_file.as_deref().map(secret_file::located)
+    }
+
+    /// What the options say, with the key read from its file.
+    pub(crate) fn secret(&self) -> anyhow::Result<Option<Secret>> {
+        let parts = self.helper_identifier.as_ref().zip(self.helper_key_file.as_deref());
+        parts.map(|(name, path)| read_secret(name, path, self.helper_algorithm)).transpose()
     }
 }
 

@@ -46,7 +46,12 @@ impl Report {
 
     /// Tells the traffic of a role that has ended.
     pub(crate) fn say_traffic(&self, tally: &Tally, counters: &Counters) {
-        let mut text = format!("stopped; {tally}");
+        self.say_traffic_of("stopped", tally, counters);
+    }
+
+    /// The same of one of several, by name.
+    pub(crate) fn say_traffic_of(&self, what: &str, tally: &Tally, counters: &Counters) {
+        let mut text = format!("{what}; {tally}");
         let drops = counters.drops().filter(|(_, count)| *count > 0);
         let drops: Vec<_> =
             drops.map(|(reason, count)| format!("{} {count}", reason.name())).collect();

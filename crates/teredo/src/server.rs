@@ -1,5 +1,7 @@
 //! The subcommand `teredo server`.
 
+mod helper;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::BorrowedFd;
@@ -22,6 +24,8 @@ use crate::keys::ClientsArgs;
 use crate::report::Report;
 use crate::sandbox;
 use crate::secondary::Secondary;
+
+use helper::{HelperArgs, Prepared};
 
 /// Options of `teredo server`.
 #[derive(Debug, clap::Args)]
@@ -49,6 +53,9 @@ pub(crate) struct Args {
     clients: ClientsArgs,
 
     #[command(flatten)]
+    helper: HelperArgs,
+
+    #[command(flatten)]
     common: CommonArgs,
 }
 
@@ -57,6 +64,7 @@ const EXAMPLES: &str = "Examples:
   teredo server --address 192.0.2.1 --secondary 192.0.2.77
   teredo server --address 192.0.2.1 --secondary none
   teredo server --address 192.0.2.1 --clients /etc/teredo/clients
+  teredo server --address 192.0.2.1 --helper /etc/teredo/helped
 
 Needs no privilege but for forwarding connectivity tests to native IPv6 hosts: CAP_NET_RAW, or
 CAP_NET_ADMIN and a kernel that forwards (net.ipv6.conf.all.forwarding=1).";
@@ -94,10 +102,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     let second =
         second.context("the secondary address (another one, or none, with --secondary)")?;
     let (device, native) = open_native(&report);
+    let servers: Vec<_> = std::iter::once(args.address).chain(secondary).collect();
+    let servers: Vec<_> =
+        servers.into_iter().map(|it| SocketAddrV4::new(it, TEREDO_PORT)).collect();
+    let helper = args.helper.prepare(&servers, &args.common.allow_ipv4)?;
 
     let mut config = Config::new(args.address, secondary);
     config.endpoint_check = args.endpoint_check.into();
     config.relay = args.relay;
+    config.helper = helper.as_ref().map(Prepared::endpoint);
     config.clients = clients;
     config.filter = host::addresses()?.ipv4_filter(&args.common.allow_ipv4);
     let server = Server::new(config, seed()?);
@@ -112,6 +125,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
         port: TEREDO_PORT,
         native,
         clients: served,
+        helper: helper.as_ref().map(Prepared::endpoint),
         elapsed_ms: report.elapsed_ms(),
     };
     let addresses = match secondary {
@@ -120,10 +134,18 @@ pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
     };
     let whom = served.map(|count| format!(" {count} clients with keys")).unwrap_or_default();
     report.say(&format!("serving{whom} on {addresses}, UDP port {TEREDO_PORT}"));
+    if let Some(helper) = &helper {
+        let (clients, endpoint) = (helper.clients(), helper.endpoint());
+        report.say(&format!("helping {clients} clients with keys at {endpoint}"));
+    }
+    let helper = helper.map(|helper| helper.start(report)).transpose()?;
     sandbox.tell(&report, "server");
     report.fact(&ready);
     let mut host = ServerHost { watch, args };
     host::run(&mut engine, &mut host)?;
+    if let Some(helper) = helper {
+        helper.stop();
+    }
     report.say_traffic(engine.tally(), engine.role().counters());
     Ok(Exit::Ok)
 }
@@ -140,6 +162,8 @@ struct Ready {
     native: Option<&'static str>,
     /// How many clients have a key, if the server is a private one.
     clients: Option<usize>,
+    /// Where the helper is, if there is one.
+    helper: Option<SocketAddrV4>,
     elapsed_ms: f64,
 }
 

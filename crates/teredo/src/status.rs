@@ -150,6 +150,8 @@ fn error(reason: Option<&str>) -> (&'static str, Option<u32>) {
         Some("forbidden-server") => "Teredo server has no public IPv4 address",
         Some("refused") => "Teredo server refuses unknown clients",
         Some("no-proof") => "Teredo server does not know the key of the client",
+        Some("no-helper") => "Teredo helper does not serve the client",
+        Some("helper-unusable") => "Teredo helper could not be used",
         Some("no-native-address") => "no native IPv6 or no IPv4 address",
         Some(_) => return ("general system failure", Some(u32::MAX)),
     };

@@ -12,19 +12,22 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(super) struct Cookies {
     key: Key,
+    /// When the last one was issued: each one has a moment of its own.
+    last: Instant,
 }
 
 impl Cookies {
     pub(super) fn new(seed: Seed) -> Self {
-        Self { key: Key::new(seed, b"cookies") }
+        Self { key: Key::new(seed, b"cookies"), last: Instant::default() }
     }
 
     /// One for whoever is at `endpoint`.
-    pub(super) fn issue(&self, now: Instant, endpoint: SocketAddrV4) -> Cookie {
+    pub(super) fn issue(&mut self, now: Instant, endpoint: SocketAddrV4) -> Cookie {
+        self.last = now.max(self.last + Duration::from_nanos(1));
         let mut cookie = Cookie::default();
         let (time, tag) = cookie.split_at_mut(8);
-        time.copy_from_slice(&now.as_nanos().to_be_bytes());
-        tag.copy_from_slice(&self.tag(now, endpoint).to_be_bytes());
+        time.copy_from_slice(&self.last.as_nanos().to_be_bytes());
+        tag.copy_from_slice(&self.tag(self.last, endpoint).to_be_bytes());
         cookie
     }
 
@@ -37,7 +40,7 @@ impl Cookies {
     ) -> Option<Instant> {
         let (&time, tag) = cookie.split_first_chunk()?;
         let issued_at = Instant::from_nanos(u64::from_be_bytes(time));
-        let is_fresh = issued_at <= now && now.since(issued_at) < LIFETIME;
+        let is_fresh = issued_at <= self.last && now.since(issued_at) < LIFETIME;
         let tag = u64::from_be_bytes(tag.try_into().ok()?);
         // Compared as a whole, so that the time it takes tells nothing.
         (is_fresh && tag ^ self.tag(issued_at, endpoint) == 0).then_some(issued_at)

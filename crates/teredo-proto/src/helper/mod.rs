@@ -137,7 +137,7 @@ impl Helper {
         if !self.table.is_news(client, issued_at, request.nonce) {
             return self.challenge(now, from, request.nonce);
         }
-        let status = self.judge(now, client, request.address);
+        let status = self.judge(now, (client, from), request.address);
         let token = if status == Status::GRANTED {
             let registration = Registration {
                 address: request.address,
@@ -173,12 +173,17 @@ impl Helper {
         push(&mut self.outbox, to, |writer| challenge.write(writer))
     }
 
-    fn judge(&self, now: Instant, client: usize, address: Ipv6Addr) -> Status {
+    fn judge(
+        &self,
+        now: Instant,
+        (client, from): (usize, SocketAddrV4),
+        address: Ipv6Addr,
+    ) -> Status {
         // The cone bit would make a server answer solicitations from its other address.
         let is_usable = TeredoAddress::parse(address).is_some() && !is_cone(address);
         if !is_usable {
             Status::UNUSABLE_ADDRESS
-        } else if self.table.has_other(now, client, address) {
+        } else if self.table.has_other(now, (client, from), address) {
             Status::ADDRESS_IN_USE
         } else if !self.table.is_live(now, client)
             && self.table.live(now) >= self.config.limits.clients_max

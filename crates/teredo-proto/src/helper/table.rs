@@ -72,10 +72,18 @@ impl Table {
         is_news
     }
 
-    /// Whether another client has this address, or one that takes up the same link-local one.
-    pub(super) fn has_other(&self, now: Instant, client: usize, address: Ipv6Addr) -> bool {
+    /// Whether another client has this address, or one that takes up the same link-local one. Who
+    /// was at the same endpoint before is there no more.
+    pub(super) fn has_other(
+        &self,
+        now: Instant,
+        (client, endpoint): (usize, SocketAddrV4),
+        address: Ipv6Addr,
+    ) -> bool {
+        let is_gone = |other: usize| self.by_endpoint.get(&endpoint) == Some(&other);
         let is_other = |address: &Ipv6Addr| {
-            self.by_address.get(address).is_some_and(|&it| it != client && self.is_live(now, it))
+            let other = self.by_address.get(address);
+            other.is_some_and(|&it| it != client && self.is_live(now, it) && !is_gone(it))
         };
         [address, link_local(address)].iter().any(is_other)
     }

@@ -213,11 +213,11 @@ impl Scenario {
             return Link::perfect(delay);
         }
         Link {
-            delay,
             loss_permille: self.below(300) as u16,
             duplicate_permille: self.below(200) as u16,
             reorder_permille: self.below(300) as u16,
             reorder_delay: Duration::from_millis(1 + self.below(400)),
+            ..Link::perfect(delay)
         }
     }
 

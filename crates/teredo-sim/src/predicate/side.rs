@@ -1,6 +1,7 @@
 //! What stands before a client, drawn at random as well as written down.
 
 use core::fmt;
+use core::str::FromStr;
 use core::time::Duration;
 
 use teredo_proto::client::Traversal;
@@ -8,7 +9,7 @@ use teredo_proto::random::Random;
 
 use crate::matrix::{KINDS, POOL};
 use crate::nat::{
-    Allocation, Filtering, Mapping, ModeChange, NatConfig, Pooling, PortRange, Refusal,
+    Allocation, Filtering, Mapping, ModeChange, NatConfig, Pooling, PortRange, Refusal, UnknownKind,
 };
 
 /// A client with the NATs before it.
@@ -35,11 +36,33 @@ impl Side {
         Self { pool, ..Self::behind(config.unwrap_or(NatConfig::cone()), traversal) }
     }
 
+    /// Two sides as different as they may be, the same ones for the same seed.
+    pub fn draw_pair(seed: u64) -> [Self; 2] {
+        let mut bytes = *b"pairs that nobody has thought of";
+        bytes[..8].copy_from_slice(&seed.to_be_bytes());
+        let mut random = Random::new(bytes);
+        [(); 2].map(|()| Self::draw(&mut random, Traversal::RFC6081))
+    }
+
     /// Any side: mostly one NAT, sometimes two or three or none, of any parameters.
     pub fn draw(random: &mut Random, traversal: Traversal) -> Self {
         let depth = pick(random, &[0, 1, 1, 1, 1, 1, 1, 2, 2, 3]);
         let nats = (0..depth).map(|_| draw_nat(random)).collect();
         Self { nats, pool: pick(random, &[1, 1, 1, 2, 4]), traversal }
+    }
+}
+
+impl FromStr for Side {
+    type Err = UnknownKind;
+
+    /// Reads kinds of NAT, from the innermost on with `+` between them: `pr+cone`; `none` is a
+    /// client on the Internet. It does what RFC 6081 says.
+    fn from_str(words: &str) -> Result<Self, UnknownKind> {
+        let keys = words.split('+').filter(|key| *key != "none");
+        let nats: Vec<NatConfig> = keys.map(str::parse).collect::<Result<_, _>>()?;
+        let has_pool = words.rsplit('+').next() == Some("addr");
+        let pool = if has_pool { POOL } else { 1 };
+        Ok(Self { nats, pool, traversal: Traversal::RFC6081 })
     }
 }
 

@@ -16,7 +16,7 @@ use teredo_wire::ipv6::Ipv6Cidr;
 use crate::asked;
 use crate::host::{AnyRole, Datagram, Host, HostId, Plan, Service};
 use crate::ledger::Ledger;
-use crate::link::Link;
+use crate::link::{Lane, Link};
 use crate::nat::{Nat, NatConfig};
 use crate::stack::{self, Stack};
 
@@ -31,12 +31,12 @@ impl World {
 
     /// Replaces the link of one host.
     pub fn set_link(&mut self, host: HostId, link: Link) {
-        self.hosts[host.0].link = link;
+        self.set_links(host, link, link);
     }
 
     /// The link of each packet on the IPv6 Internet.
     pub fn set_ipv6_link(&mut self, link: Link) {
-        self.ipv6_link = link;
+        self.ipv6_link = Lane::new(link);
     }
 
     /// Adds a NAT with one address on the Internet. Its own link takes no time.
@@ -54,7 +54,8 @@ impl World {
             external.push(address);
         }
         let nat = Nat::new(config, external, self.next_seed());
-        self.nats.push(NatBox { nat, place, link: Link::perfect(Duration::ZERO), gateway: None });
+        let lanes = [Lane::new(Link::perfect(Duration::ZERO)); 2];
+        self.nats.push(NatBox { nat, place, lanes, gateway: None });
         id
     }
 
@@ -361,7 +362,7 @@ impl World {
         self.hosts.push(Host {
             name: format!("{kind}{}", id.0),
             place,
-            link: self.host_link,
+            lanes: [Lane::new(self.host_link); 2],
             addresses: Vec::new(),
             up: true,
             services: Vec::new(),

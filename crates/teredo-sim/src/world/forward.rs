@@ -11,9 +11,13 @@ use teredo_wire::{Datagram as Teredo, Ipv6};
 
 use crate::asked;
 use crate::host::{Datagram, Host, HostId, MAPPER, Plan};
+use crate::icmp::{IcmpError, Problem};
+use crate::link::Crossing;
+use crate::nat::Refusal;
 use crate::stack;
-use crate::trace::Wire;
+use crate::trace::{End, Wire};
 
+use super::links::Way;
 use super::{
     Attachment, Happened, LOG_MAX, LogEntry, NatBox, NatId, Place, STEPS_AT_ONCE_MAX, Violation,
     World,
@@ -28,6 +32,10 @@ pub(crate) enum Arrival {
     NatOutside(NatId, Datagram),
     /// At a NAT, from the inside.
     NatInside(NatId, Datagram),
+    /// An ICMP error at a host.
+    HostError(HostId, IcmpError),
+    /// An ICMP error at a NAT, from the outside.
+    NatError(NatId, IcmpError),
     /// At a host, from the IPv6 Internet.
     Ipv6(HostId, Vec<u8>),
     /// Out of the IPv6 stack of a host.
@@ -40,6 +48,8 @@ impl World {
             Arrival::Host(host, datagram) => self.on_host(host, datagram),
             Arrival::NatOutside(nat, datagram) => self.on_nat_outside(nat, datagram),
             Arrival::NatInside(nat, datagram) => self.on_nat_inside(nat, datagram),
+            Arrival::HostError(host, error) => self.on_host_error(host, error),
+            Arrival::NatError(nat, error) => self.on_nat_error(nat, error),
             Arrival::Ipv6(host, packet) => self.on_ipv6(host, &packet),
             Arrival::Stack(host, packet) => self.on_stack(host, &packet),
         }
@@ -56,38 +66,37 @@ impl World {
 
     /// Sends a datagram from an address of `host`.
     pub(crate) fn send_from(&mut self, host: HostId, datagram: Datagram) {
-        let (wire, link) = (Wire::Host(host), self.hosts[host.0].link);
+        let (wire, place) = (Wire::Host(host), self.hosts[host.0].place);
         let Datagram { from, to, payload } = &datagram;
         self.trace.datagram(self.now, wire, *from, *to, payload);
-        for delay in link.cross(&mut self.random) {
+        for delay in self.cross((Attachment::Host(host), Way::Out), place, &datagram) {
             if datagram.to.ip().is_multicast() {
                 self.carry_to_all(host, delay, &datagram);
                 continue;
             }
-            self.carry(self.hosts[host.0].place, delay, datagram.clone());
+            self.carry(place, delay, datagram.clone());
         }
     }
 
     /// Carries a datagram that is at `place` after `delay` to where it is next looked at.
     pub(crate) fn carry(&mut self, place: Place, delay: Duration, datagram: Datagram) {
-        let gateway = match place {
-            Place::Internet => None,
-            Place::Behind(nat) => Some(nat),
-        };
         let at = self.now + delay;
-        match (self.attachments.get(&(place, *datagram.to.ip())).copied(), gateway) {
-            (Some(Attachment::Host(host)), _) => {
-                for delay in self.hosts[host.0].link.cross(&mut self.random) {
-                    self.queue.plan(at + delay, Arrival::Host(host, datagram.clone()));
-                }
-            }
-            (Some(Attachment::Nat(nat)), _) => {
-                for delay in self.nats[nat.0].link.cross(&mut self.random) {
-                    self.queue.plan(at + delay, Arrival::NatOutside(nat, datagram.clone()));
-                }
-            }
-            (None, Some(nat)) => self.queue.plan(at, Arrival::NatInside(nat, datagram)),
-            (None, None) => {}
+        let (source, destination) = (*datagram.from.ip(), *datagram.to.ip());
+        if place == Place::Internet && self.is_parted(source, destination) {
+            return self.trace.end(self.now, datagram.from, End::Lost);
+        }
+        let Some(attachment) = self.attachments.get(&(place, destination)).copied() else {
+            return match place {
+                Place::Internet => self.trace.end(self.now, datagram.from, End::NoHost),
+                Place::Behind(nat) => self.queue.plan(at, Arrival::NatInside(nat, datagram)),
+            };
+        };
+        for delay in self.cross((attachment, Way::In), place, &datagram) {
+            let arrival = match attachment {
+                Attachment::Host(host) => Arrival::Host(host, datagram.clone()),
+                Attachment::Nat(nat) => Arrival::NatOutside(nat, datagram.clone()),
+            };
+            self.queue.plan(at + delay, arrival);
         }
     }
 
@@ -98,9 +107,12 @@ impl World {
         if place == Place::Internet {
             return;
         }
-        let neighbours = (0..self.hosts.len()).filter(|&id| id != sender.0);
-        for id in neighbours.filter(|&id| self.hosts[id].place == place) {
-            for further in self.hosts[id].link.cross(&mut self.random) {
+        for id in 0..self.hosts.len() {
+            if id == sender.0 || self.hosts[id].place != place {
+                continue;
+            }
+            let host = Attachment::Host(HostId(id));
+            for further in self.cross((host, Way::In), place, datagram) {
                 let arrival = Arrival::Host(HostId(id), datagram.clone());
                 self.queue.plan(self.now + delay + further, arrival);
             }
@@ -111,7 +123,7 @@ impl World {
         if self.give_to_gateway(id, &datagram) {
             return;
         }
-        let NatBox { nat, place, link, .. } = &mut self.nats[id.0];
+        let NatBox { nat, place, .. } = &mut self.nats[id.0];
         let (inside, now) = (datagram.from, self.now);
         if nat.owns(*datagram.to.ip()) {
             if let Some((from, to)) = nat.hairpin(now, inside, datagram.to) {
@@ -123,18 +135,25 @@ impl World {
         let Some(external) = nat.outbound(now, inside, datagram.to) else { return };
         nat.rewrite(&mut datagram.payload, *inside.ip(), *external.ip());
         datagram.from = external;
-        let (place, delays) = (*place, link.cross(&mut self.random));
+        let place = *place;
         self.trace.datagram(now, Wire::Nat(id), external, datagram.to, &datagram.payload);
-        for delay in delays {
+        for delay in self.cross((Attachment::Nat(id), Way::Out), place, &datagram) {
             self.carry(place, delay, datagram.clone());
         }
     }
 
     fn on_nat_outside(&mut self, id: NatId, mut datagram: Datagram) {
-        let nat = &mut self.nats[id.0].nat;
+        let NatBox { nat, place, .. } = &mut self.nats[id.0];
         let Datagram { from, to, payload } = &mut datagram;
         self.trace.datagram(self.now, Wire::Nat(id), *from, *to, payload);
-        let Some(inside) = nat.inbound(self.now, *to, *from) else { return };
+        let Some(inside) = nat.inbound(self.now, *to, *from) else {
+            self.trace.end(self.now, *from, End::Refused);
+            if nat.config().refusal == Refusal::PortUnreachable {
+                let (place, reporter) = (*place, *to.ip());
+                self.complain(place, Problem::PortUnreachable, reporter, &datagram);
+            }
+            return;
+        };
         nat.rewrite(payload, *to.ip(), *inside.ip());
         *to = inside;
         self.carry(Place::Behind(id), Duration::ZERO, datagram);
@@ -340,7 +359,10 @@ impl World {
             self.native.get(&destination).copied()
         };
         let Some(host) = next else { return };
-        for delay in self.ipv6_link.cross(&mut self.random) {
+        let Crossing::Copies(copies) = self.ipv6_link.cross(&mut self.random, packet.len()) else {
+            return;
+        };
+        for delay in copies.into_iter().flatten() {
             self.queue.plan(self.now + delay, Arrival::Ipv6(host, packet.to_vec()));
         }
     }

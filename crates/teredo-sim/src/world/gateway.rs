@@ -11,7 +11,8 @@ use crate::gateway::{Gateway, GatewayConfig};
 use crate::host::{Datagram, HostId};
 
 use super::forward::Arrival;
-use super::{NatId, Place, World};
+use super::links::Way;
+use super::{Attachment, NatId, Place, World};
 
 /// The port mapper of a host, on a socket of its own.
 #[derive(Debug)]
@@ -136,12 +137,13 @@ impl World {
         let to = SocketAddrV4::new(pcp::ANNOUNCEMENT_GROUP, pcp::CLIENT_PORT);
         for payload in gateway.announcements(now) {
             for index in 0..self.hosts.len() {
-                let host = &self.hosts[index];
-                if host.place != Place::Behind(id) {
+                if self.hosts[index].place != Place::Behind(id) {
                     continue;
                 }
-                for delay in host.link.cross(&mut self.random) {
-                    let datagram = Datagram { from, to, payload: payload.clone() };
+                let datagram = Datagram { from, to, payload: payload.clone() };
+                let host = Attachment::Host(HostId(index));
+                for delay in self.cross((host, Way::In), Place::Behind(id), &datagram) {
+                    let datagram = datagram.clone();
                     self.queue.plan(now + delay, Arrival::Host(HostId(index), datagram));
                 }
             }

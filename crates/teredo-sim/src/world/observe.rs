@@ -1,6 +1,5 @@
 //! What is to be seen from outside.
 
-use core::fmt::Write;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 
@@ -12,7 +11,7 @@ use teredo_proto::{Counters, DropReason, Event, Instant};
 use crate::host::{AnyRole, Datagram, HostId, Service};
 use crate::nat::Nat;
 use crate::stack::Stack;
-use crate::trace::{Trace, Wire};
+use crate::trace::Trace;
 
 use super::{Happened, LogEntry, NatId, START, World};
 
@@ -158,12 +157,14 @@ impl World {
 
     /// A capture file of each wire, by name, of the packets kept.
     pub fn captures(&self) -> Vec<(String, Vec<u8>)> {
-        let hosts = self.hosts.iter().enumerate();
-        let hosts = hosts.map(|(index, host)| (host.name.clone(), Wire::Host(HostId(index))));
-        let nats =
-            (0..self.nats.len()).map(|index| (format!("nat{index}"), Wire::Nat(NatId(index))));
-        let ipv6 = core::iter::once(("ipv6".into(), Wire::Ipv6));
-        hosts.chain(nats).chain(ipv6).map(|(name, wire)| (name, self.trace.pcap(wire))).collect()
+        let capture = |(name, wire)| (name, self.trace.pcap(wire));
+        self.wires().into_iter().map(capture).collect()
+    }
+
+    /// One capture file of the packets kept, an interface for each wire, from the time on when the
+    /// world began.
+    pub fn capture(&self) -> Vec<u8> {
+        self.trace.pcapng(START, &self.wires())
     }
 
     /// What the hosts had to tell, in order.
@@ -176,26 +177,9 @@ impl World {
         self.log.iter().filter(move |entry| entry.host == host).filter_map(|entry| {
             match entry.what {
                 Happened::Event(event) => Some((entry.at.since(START), event)),
-                Happened::Dropped(_) => None,
+                Happened::Dropped(_) | Happened::Error(_) => None,
             }
         })
-    }
-
-    /// The log as text: simulated seconds, host, what happened.
-    pub fn log_text(&self) -> String {
-        let mut text = String::new();
-        for entry in &self.log {
-            let seconds = entry.at.since(START).as_secs_f64();
-            let name = &self.hosts[entry.host.0].name;
-            // Writing to a String does not fail.
-            let _ = match &entry.what {
-                Happened::Event(event) => writeln!(text, "{seconds:10.4} {name}: {event:?}"),
-                Happened::Dropped(reason) => {
-                    writeln!(text, "{seconds:10.4} {name}: dropped: {}", reason.name())
-                }
-            };
-        }
-        text
     }
 
     fn services(&self, host: HostId) -> &[Service] {

@@ -78,7 +78,7 @@ pub(crate) fn datagrams(
         Packet::Datagram { from, to, payload } => {
             Some((frame.at.since(START), *from, *to, Datagram::parse(payload).ok()?))
         }
-        Packet::Ipv6(_) => None,
+        Packet::Error(_) | Packet::Ipv6(_) => None,
     })
 }
 

@@ -75,6 +75,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     let Start { report, sandbox, publisher, source, watch, server, last_port } = start;
     let secret = args.key.secret().map_err(Failure::of("key-unusable"))?;
+    let helper = args.helper.config(secret.as_ref(), report);
+    let helper = helper.map_err(Failure::of("helper-unusable"))?;
     let secondary = args.secondary.beside(server)?;
     let network = Network::read(server)?;
     let filter = network.addresses.ipv4_filter(&args.common.allow_ipv4);
@@ -106,6 +108,7 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     config.policy = gate.policy();
     let (group_port, group) = open_group(&args, &socket, report).unzip();
     config.local_discovery = group.is_some();
+    config.helper = helper;
     config.peers_max = args.peers_max.map_or(config.peers_max, |most| most as usize);
 
     let mut client = Client::new(config, seed()?);

@@ -1,7 +1,7 @@
 //! The file in which a private server has its clients.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
@@ -28,11 +28,31 @@ pub(crate) struct ClientsArgs {
 impl ClientsArgs {
     /// The clients in the file, if there is one.
     pub(crate) fn read(&self) -> anyhow::Result<Option<Clients>> {
-        let Some(path) = &self.file else { return Ok(None) };
-        let path = secret_file::located(path);
-        let text = secret_file::read(&path)?;
-        parse(&text, self.allow_md5).with_context(|| path.display().to_string()).map(Some)
+        self.file.as_deref().map(|path| read(path, self.allow_md5)).transpose()
     }
+}
+
+/// Options for the clients of a helper.
+#[derive(Debug, clap::Args)]
+pub(crate) struct HelperClientsArgs {
+    /// Pass datagrams on for the clients with a key in this file, which looks as for --clients and
+    /// may be the same: those that cannot meet a peer directly then meet it through here. What that
+    /// takes is up to the other --helper options
+    #[arg(long = "helper", id = "helper", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl HelperClientsArgs {
+    /// The clients in the file, if there is one.
+    pub(crate) fn read(&self) -> anyhow::Result<Option<Clients>> {
+        self.file.as_deref().map(|path| read(path, false)).transpose()
+    }
+}
+
+fn read(path: &Path, is_md5_allowed: bool) -> anyhow::Result<Clients> {
+    let path = secret_file::located(path);
+    let text = secret_file::read(&path)?;
+    parse(&text, is_md5_allowed).with_context(|| path.display().to_string())
 }
 
 pub(super) fn parse(text: &str, is_md5_allowed: bool) -> anyhow::Result<Clients> {
