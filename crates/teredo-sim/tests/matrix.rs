@@ -289,6 +289,19 @@ fn pairs_connect_as_rfc_6081_has_it() {
     }
 }
 
+/// What goes beyond the RFC is not in the way of what the RFC does: nothing has to be tried again.
+#[test]
+fn everything_on_keeps_the_pairs_of_rfc_6081_fast() {
+    let options = Options::both(Traversal::ALL);
+    for kinds in pairs().filter(|[from, to]| Technique::of(*from, *to) != Technique::None) {
+        for seed in 1..=SEEDS {
+            let connection = matrix::connect(seed, kinds, &options).unwrap();
+            let pair = kinds.map(|kind| KINDS[kind]);
+            assert!(connection.took.is_some_and(|took| took < SECOND), "{pair:?} {connection:?}");
+        }
+    }
+}
+
 //= X-INDEP-01, X-DEP-01: with an extension off, on both sides, everything else connects as before
 #[test]
 fn each_extension_can_be_switched_off() {

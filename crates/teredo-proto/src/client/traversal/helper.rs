@@ -18,7 +18,6 @@ use crate::time::Instant;
 impl Client {
     /// The helper's endpoint, if the next indirect bubble to the peer is to name it.
     pub(super) fn helper_to_name(&mut self, now: Instant, id: PeerId) -> Option<SocketAddrV4> {
-        self.need_helper(now);
         let approach = &mut self.peers[id].approach;
         let is_due = approach.was_helped || approach.calls >= CALLS_WITHOUT;
         approach.calls = approach.calls.saturating_add(1);

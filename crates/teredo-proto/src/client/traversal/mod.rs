@@ -212,6 +212,8 @@ impl Client {
 
     /// Sends an indirect bubble, now or when a random port is ready for it.
     fn call(&mut self, now: Instant, id: PeerId) {
+        // Before a port is predicted: what goes to the helper for the first time takes one.
+        self.need_helper(now);
         if self.has_random_port_ready(now, id) {
             self.send_indirect(now, id);
         }
