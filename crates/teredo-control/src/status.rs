@@ -61,6 +61,8 @@ pub struct Snapshot {
     /// The refresh interval in seconds that was determined and is in force in place of the
     /// configured one; none unless one was.
     pub determined_interval_s: Option<u32>,
+    /// Techniques against NATs that somebody has switched off, with commas between them.
+    pub without: Option<String>,
     /// What the daemon has given up; none if it runs without a sandbox.
     pub sandbox: Option<Sandbox>,
 }

@@ -152,6 +152,7 @@ fn full() -> Snapshot {
         port: "51234".parse().ok(),
         key_renewal: Some(true),
         determined_interval_s: Some(u32::MAX),
+        without: Some("hairpin,deferred-open".to_owned()),
         sandbox: Some(Sandbox {
             capabilities: vec!["net_admin".to_owned()],
             no_new_privileges: true,

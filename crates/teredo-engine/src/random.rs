@@ -1,5 +1,7 @@
-//! The sockets that a role asks for while it runs: the random ports of RFC 6081.
+//! The sockets that a role asks for while it runs: the random ports of RFC 6081, and the many that
+//! are tried at a time for a peer behind a NAT that gives ports at random.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddrV4;
 
@@ -12,14 +14,14 @@ use crate::tally::Tally;
 /// that let nothing better through: what leaves from them is copied once more.
 #[derive(Debug)]
 pub(crate) struct RandomSockets<S> {
-    sockets: Vec<(u16, S)>,
+    sockets: BTreeMap<u16, S>,
     /// Those that the waiter does not watch yet.
     unwatched: Vec<u16>,
 }
 
 impl<S: DatagramSocket> RandomSockets<S> {
     pub(crate) fn new() -> Self {
-        Self { sockets: Vec::new(), unwatched: Vec::new() }
+        Self { sockets: BTreeMap::new(), unwatched: Vec::new() }
     }
 
     /// Binds one more beside `service` and returns its port; `None` if there is none to be had.
@@ -29,19 +31,19 @@ impl<S: DatagramSocket> RandomSockets<S> {
         }
         let socket = service.bind_beside().ok()?;
         let port = socket.local_addr().port();
-        self.sockets.push((number, socket));
+        self.sockets.insert(number, socket);
         self.unwatched.push(number);
         Some(port)
     }
 
     /// Closes one, and so ends the watch for it.
     pub(crate) fn close(&mut self, number: u16) {
-        self.sockets.retain(|(other, _)| *other != number);
+        self.sockets.remove(&number);
         self.unwatched.retain(|other| *other != number);
     }
 
     pub(crate) fn find(&mut self, number: u16) -> Option<&mut S> {
-        self.sockets.iter_mut().find(|(other, _)| *other == number).map(|(_, socket)| socket)
+        self.sockets.get_mut(&number)
     }
 
     /// Has the waiter watch those that are new.
@@ -70,7 +72,7 @@ impl<S: DatagramSocket> RandomSockets<S> {
 
     /// Sends what waits in their batches.
     pub(crate) fn flush(&mut self, tally: &mut Tally) -> io::Result<()> {
-        for (_, socket) in &mut self.sockets {
+        for socket in self.sockets.values_mut() {
             if socket.pending() > 0 {
                 tally.count_send(&socket.flush()?);
             }

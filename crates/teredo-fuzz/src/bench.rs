@@ -1,11 +1,11 @@
 //! A role under test: what the contract of [`Role`] promises is checked at every step.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Debug;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use teredo_proto::role::TRANSMIT_LEN_MAX;
+use teredo_proto::role::{PORTS_MAX, TRANSMIT_LEN_MAX};
 use teredo_proto::{
     Arrival, Counters, DropReason, Event, Inbound, Instant, Local, Outbound, Role, Transmit,
 };
@@ -21,6 +21,28 @@ pub(crate) struct Bench<R> {
     traces: fn(DropReason) -> bool,
     /// How often the state is still looked at, which takes longer than all the rest.
     looks: u32,
+    ports: Ports,
+}
+
+/// The random ports of a role.
+#[derive(Debug, Default)]
+struct Ports {
+    open: BTreeSet<u16>,
+    /// Asked for and not answered yet.
+    asked: BTreeSet<u16>,
+    answers: Answers,
+}
+
+/// What a host does that is asked for a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// Gives one at once.
+    #[default]
+    Given,
+    /// Has none.
+    Refused,
+    /// Answers when [`Bench::answer_ports`] says so.
+    Late,
 }
 
 /// A datagram that a role sent.
@@ -44,7 +66,52 @@ impl<R: Role + Debug> Bench<R> {
     pub(crate) fn new(role: R, kind: u8, traces: fn(DropReason) -> bool) -> Self {
         let now = Instant::from_nanos(1_000_000_000);
         let looks = if kind & LOOKING != 0 { LOOKS } else { 0 };
-        Self { role, now, sent: VecDeque::new(), traces, looks }
+        Self { role, now, sent: VecDeque::new(), traces, looks, ports: Ports::default() }
+    }
+
+    /// What is done from now on about ports that are asked for.
+    pub(crate) fn set_answers(&mut self, answers: Answers) {
+        self.ports.answers = answers;
+    }
+
+    /// Answers everything about ports that waits for an answer.
+    pub(crate) fn answer_ports(&mut self, is_given: bool) {
+        for number in std::mem::take(&mut self.ports.asked) {
+            self.answer_port(number, is_given);
+        }
+    }
+
+    fn answer_port(&mut self, number: u16, is_given: bool) {
+        if is_given {
+            self.ports.open.insert(number);
+        }
+        let port = is_given.then_some(50_000);
+        self.role.handle_bound(self.now, Local::Random(number), port);
+    }
+
+    /// One of the open random ports, or the service port if there is none.
+    pub(crate) fn random_port(&self, number: u8) -> Local {
+        let ports = &self.ports.open;
+        let nth = usize::from(number).checked_rem(ports.len());
+        let port = nth.and_then(|nth| ports.iter().nth(nth));
+        port.map_or(Local::Primary, |port| Local::Random(*port))
+    }
+
+    /// Does what the role asks about ports. No more than may be are open at a time.
+    fn serve_ports(&mut self, event: Event) {
+        if let Event::BindPort(Local::Random(number)) = event {
+            let is_new = self.ports.asked.insert(number) && !self.ports.open.contains(&number);
+            assert!(is_new, "port {number} is asked for twice");
+            let count = self.ports.asked.len() + self.ports.open.len();
+            assert!(count <= PORTS_MAX, "{count} ports");
+            if self.ports.answers != Answers::Late {
+                self.ports.asked.remove(&number);
+                self.answer_port(number, self.ports.answers == Answers::Given);
+            }
+        } else if let Event::ReleasePort(Local::Random(number)) = event {
+            self.ports.open.remove(&number);
+            self.ports.asked.remove(&number);
+        }
     }
 
     /// The last but `number` of what the role sent.
@@ -99,12 +166,26 @@ impl<R: Role + Debug> Bench<R> {
 
     /// Takes out everything that is to be sent and told.
     pub(crate) fn drain(&mut self) -> (Vec<Output>, Vec<Event>) {
+        let (mut outputs, mut events) = (Vec::new(), Vec::new());
+        self.drain_outputs(&mut outputs);
+        while let Some(event) = self.role.poll_event() {
+            self.serve_ports(event);
+            events.push(event);
+            assert!(events.len() <= OUTPUTS_MAX, "there is no end of what is told");
+            self.drain_outputs(&mut outputs);
+        }
+        (outputs, events)
+    }
+
+    fn drain_outputs(&mut self, outputs: &mut Vec<Output>) {
         let mut buffer = [0; TRANSMIT_LEN_MAX];
-        let mut outputs = Vec::new();
         while let Some(transmit) = self.role.poll_transmit(&mut buffer) {
             outputs.push(match transmit {
                 Transmit::Datagram { to, via, len } => {
                     assert_ne!(to.port(), 0, "sent to port 0");
+                    if let Local::Random(number) = via {
+                        assert!(self.ports.open.contains(&number), "sent from no port");
+                    }
                     let sent = Sent { to, via, payload: buffer[..len].to_vec() };
                     self.keep(sent.clone());
                     Output::Datagram(sent)
@@ -117,12 +198,6 @@ impl<R: Role + Debug> Bench<R> {
             });
             assert!(outputs.len() <= OUTPUTS_MAX, "there is no end of what is sent");
         }
-        let mut events = Vec::new();
-        while let Some(event) = self.role.poll_event() {
-            events.push(event);
-            assert!(events.len() <= OUTPUTS_MAX, "there is no end of what is told");
-        }
-        (outputs, events)
     }
 
     /// Lets time pass, stopping at each deadline: each is done with when it was met.

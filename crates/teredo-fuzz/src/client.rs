@@ -10,10 +10,11 @@ use teredo_proto::{DropReason, Event, Inbound, Local, Outbound};
 use teredo_wire::address::{CLIENT_LINK_LOCAL, is_link_local, server_link_local};
 use teredo_wire::datagram::write_origin;
 use teredo_wire::icmpv6::{self, RouterAdvertisement};
+use teredo_wire::trailer::{Birthday, Part, Trailer};
 use teredo_wire::{Datagram, TeredoAddress};
 
 use crate::asked::Asked;
-use crate::bench::{Bench, Output, Sent};
+use crate::bench::{Answers, Bench, Output, Sent};
 use crate::input::{Input, pick};
 use crate::packets::{self, Damage, Shape, address_at, nonce_only, written};
 use crate::transition::{Transition, transitions};
@@ -48,7 +49,11 @@ struct Host {
 impl Host {
     fn new(config: Config, kind: u8) -> Self {
         let client = Client::new(config, [7; 32]);
-        Self { bench: Bench::new(client, kind, leaves_trace), asked: Asked::default() }
+        let mut bench = Bench::new(client, kind, leaves_trace);
+        if kind & LATE_PORTS != 0 {
+            bench.set_answers(Answers::Late);
+        }
+        Self { bench, asked: Asked::default() }
     }
 
     fn connected(kind: u8) -> Self {
@@ -81,17 +86,23 @@ impl Host {
             match transition {
                 Transition::Datagram {
                     from,
+                    on,
                     between: [source, destination],
                     shape,
                     damage,
-                    ..
                 } => {
                     // Most go where they should.
                     let destination = if destination < 10 { 0 } else { destination - 9 };
                     let source = pick(&addresses, source);
                     let packet = shape.packet(source, pick(&addresses, destination));
                     let payload = damage.datagram(packet, pick(&endpoints, shape.seed()));
-                    self.put(pick(&endpoints, from), &payload);
+                    let on = match on {
+                        Local::Primary => Local::Primary,
+                        Local::Secondary | Local::Helper | Local::Discovery | Local::Random(_) => {
+                            self.bench.random_port(shape.seed())
+                        }
+                    };
+                    self.put(pick(&endpoints, from), on, &payload);
                 }
                 Transition::Packet { between: [source, destination], shape, damage } => {
                     let source = if source < 14 { 0 } else { source - 13 };
@@ -116,9 +127,9 @@ impl Host {
         self.bench.role.address().unwrap_or(world::client())
     }
 
-    fn put(&mut self, from: SocketAddrV4, payload: &[u8]) {
+    fn put(&mut self, from: SocketAddrV4, on: Local, payload: &[u8]) {
         let own = self.bench.role.address();
-        let inbound = self.bench.datagram(from, Local::Primary, payload);
+        let inbound = self.bench.datagram(from, on, payload);
         if let Inbound::Deliver(range) = inbound {
             let packet = &payload[range];
             assert_eq!(Some(address_at(packet, 24)), own, "delivered to somebody else");
@@ -130,7 +141,7 @@ impl Host {
     fn send(&mut self, packet: &[u8]) {
         self.asked.note_sent(self.bench.now, packet);
         if let Outbound::Send { to, via } = self.bench.packet(packet) {
-            assert_eq!(via, Local::Primary);
+            assert!(matches!(via, Local::Primary | Local::Random(_)));
             check_target(to);
             assert_eq!(Some(address_at(packet, 8)), self.bench.role.address());
         }
@@ -163,8 +174,26 @@ impl Host {
     fn answer(&mut self, to: u8, from: u8, damage: Damage<'_>) {
         let Some(sent) = self.bench.sent(to) else { return };
         if let Some((from, payload)) = self.reply(&sent, from, damage) {
-            self.put(from, &payload);
+            self.put(from, sent.via, &payload);
         }
+    }
+
+    /// The answer of a peer of our kind to an indirect bubble, through our server: it can take some
+    /// part in birthday probing, and has got our nonce.
+    fn birthday(sent: &Sent, number: u8) -> Option<(SocketAddrV4, Vec<u8>)> {
+        let datagram = Datagram::parse(&sent.payload).ok()?;
+        let trailers = datagram.trailers().ok()?;
+        let (nonce, _) = trailers.nonce.zip(trailers.birthday)?;
+        let part = pick(&[None, Some(Part::OnePort), Some(Part::OpenPorts)], number)?;
+        let (source, destination) = (datagram.ipv6.destination(), datagram.ipv6.source());
+        let peer = TeredoAddress::parse(source)?;
+        let mut payload = written(|writer| write_origin(writer, peer.mapped));
+        payload.extend(Shape::decode(&mut Input::new(&[0])).packet(source, destination));
+        payload.extend(written(|writer| {
+            Trailer::Nonce([9; 4]).write(writer)?;
+            Trailer::Birthday(Birthday { part, nonce }).write(writer)
+        }));
+        Some((SocketAddrV4::new(SERVER, 3_544), payload))
     }
 
     /// What comes back when everybody does what they should.
@@ -174,6 +203,9 @@ impl Host {
         number: u8,
         damage: Damage<'_>,
     ) -> Option<(SocketAddrV4, Vec<u8>)> {
+        if let Some(answer) = Self::birthday(sent, number) {
+            return Some(answer);
+        }
         let datagram = Datagram::parse(&sent.payload).ok()?;
         let ipv6 = datagram.ipv6;
         if let Some(authentication) = datagram.authentication {
@@ -226,6 +258,10 @@ impl Host {
             23 => _ = client.set_server(now, world::PEER_SERVER, None),
             24 => _ = client.set_server(now, SERVER, Some(SECONDARY)),
             25 => client.set_refresh_interval(Duration::from_secs(5)),
+            26 => self.bench.answer_ports(true),
+            27 => self.bench.answer_ports(false),
+            28 => self.bench.set_answers(Answers::Given),
+            29 => self.bench.set_answers(Answers::Refused),
             _ => client.set_filter(world::filter()),
         }
     }
@@ -242,10 +278,15 @@ fn config(kind: u8) -> Config {
     config.local_address = (kind & 4 != 0).then_some(*CLIENT.ip());
     config.dormant_after = (kind & 8 != 0).then_some(Duration::from_hours(1));
     config.peers_max = if kind & 16 != 0 { 3 } else { 64 };
+    config.traversal.birthday = kind & BIRTHDAY != 0;
     config
 }
 
+/// In the first byte: the host takes its time with ports; birthday probing is switched on.
+const LATE_PORTS: u8 = 0x20;
+const BIRTHDAY: u8 = 0x80;
+
 /// A refusal is remembered, and so is what a limit was asked for.
 fn leaves_trace(reason: DropReason) -> bool {
-    matches!(reason, DropReason::Refused | DropReason::QueueFull)
+    matches!(reason, DropReason::Refused | DropReason::QueueFull | DropReason::PeerListFull)
 }

@@ -28,7 +28,8 @@ impl TokenBucket {
         Self { pace: Pace::new(rate), level: Level::default() }
     }
 
-    fn has(&self, now: Instant) -> bool {
+    /// Whether there is a token.
+    pub(crate) fn has(&self, now: Instant) -> bool {
         self.has_many(now, 1)
     }
 

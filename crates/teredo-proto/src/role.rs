@@ -57,9 +57,15 @@ pub const RANDOM_PORTS_MAX: usize = 64;
 
 /// Bytes before a packet that is sent through a helper.
 pub const WRAP_LEN: usize = teredo_wire::helper::FORWARD_HEADER_LEN;
-/// The most sockets that a client asks for: its random ports, and the secondary one of RFC 4380
-/// section 5.2.7.
-pub const PORTS_MAX: usize = RANDOM_PORTS_MAX + 1;
+/// The most ports that a client opens beside those to probe for one peer, and closes again within
+/// half a minute. Providers that share addresses leave a household 1,000 to 2,000 ports; together
+/// with [`RANDOM_PORTS_MAX`] they are fewer than the 1,024 descriptors that a process has by
+/// default.
+pub const BIRTHDAY_PORTS_MAX: usize = 512;
+
+/// The most sockets that a client asks for: those, its random ports, and the secondary one of RFC
+/// 4380 section 5.2.7.
+pub const PORTS_MAX: usize = RANDOM_PORTS_MAX + BIRTHDAY_PORTS_MAX + 1;
 
 /// Where a datagram came from and on which socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,10 +89,9 @@ pub enum Local {
     /// The helper of a client, which passes on what the client sends it in frames. Frames pass
     /// through the service port, so that a host never gets to see this.
     Helper,
-    /// A random port of RFC 6081 section 3.3, one for each peer that needs it. Numbers are not used
+    /// A random port of RFC 6081 section 3.3, one for each peer that needs it, one of many that are
+    /// tried for a peer, or the secondary port of RFC 4380 section 5.2.7. Numbers are not used
     /// again until 65,535 others have been.
-    /// A random port of RFC 6081 section 3.3, one for each peer that needs it, or the secondary
-    /// port of RFC 4380 section 5.2.7. Numbers are not used again until 65,535 others have been.
     Random(u16),
 }
 
@@ -168,6 +173,23 @@ pub enum Event {
     /// From the next refresh on this refresh interval is in force, as far as is known of the NAT
     /// (RFC 4380 section 5.2.7).
     RefreshIntervalChanged(Duration),
+    /// The gateway should be asked which external port it gives a flow from `local_port` to
+    /// `remote` ([`PortMapper::map_peer`](crate::portmap::PortMapper::map_peer)). The answer goes
+    /// to [`Client::take_port_mapping`](crate::client::Client::take_port_mapping). Only clients
+    /// that have been told of such a gateway ask.
+    MapPeer {
+        /// The number of one of the random ports.
+        local_port: u16,
+        /// The peer's endpoint.
+        remote: SocketAddrV4,
+    },
+    /// What the gateway was asked for is needed no more.
+    UnmapPeer {
+        /// The number of one of the random ports.
+        local_port: u16,
+        /// The peer's endpoint.
+        remote: SocketAddrV4,
+    },
     /// The server asks for a new key for the client (`true`), or no more (`false`). The old one
     /// still serves.
     KeyRenewal(bool),
@@ -300,6 +322,8 @@ pub enum Reason {
     /// Keeping a random port in use, or repeating or giving up the test of one (RFC 6081 sections
     /// 5.4.2.1 and 5.5.2.2).
     RandomPort,
+    /// The next step of birthday probing.
+    Birthday,
     /// Registering with a helper, or the end of a registration.
     Helper,
     /// A step in the determination of the refresh interval (RFC 4380 section 5.2.7).

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use teredo_proto::policy::{Policy, Service};
 use teredo_proto::{Instant, relay::Scope};
+use teredo_wire::address::is_link_local;
 use teredo_wire::icmpv6;
 use teredo_wire::ipv6::{HEADER_LEN, Ipv6, next_header};
 
@@ -37,10 +38,19 @@ impl Asked {
     }
 
     /// Whether a packet that a role hands out may have come in under this policy.
-    pub(crate) fn permits(&mut self, now: Instant, policy: &Policy, packet: &[u8]) -> bool {
+    pub(crate) fn permits(
+        &mut self,
+        now: Instant,
+        policy: &Policy,
+        own: &[Ipv6Addr],
+        packet: &[u8],
+    ) -> bool {
         let Ok((ipv6, _)) = Ipv6::parse(packet) else { return false };
         if let Some(quoted) = stack::quoted(&ipv6) {
-            return lets_in(policy, |_| false) || self.has_sent(now, quoted);
+            // What the role itself says of a packet may come late: its clock may have jumped.
+            let is_own = is_link_local(ipv6.source()) || own.contains(&ipv6.source());
+            let age_max = if is_own { Duration::MAX } else { IDLE_MAX };
+            return lets_in(policy, |_| false) || self.has_sent(now, quoted, age_max);
         }
         let answers = match matter(packet) {
             Some(Matter::EchoRequest) | None => None,
@@ -66,10 +76,10 @@ impl Asked {
     }
 
     /// Whether the stack has sent a packet like this one, which an error quotes.
-    fn has_sent(&self, now: Instant, quoted: &[u8]) -> bool {
+    fn has_sent(&self, now: Instant, quoted: &[u8], age_max: Duration) -> bool {
         let Ok(ipv6) = Ipv6::parse_quoted(quoted) else { return false };
         let last = matter(quoted).and_then(|matter| self.last.get(&(ipv6.destination(), matter)));
-        last.is_some_and(|last| now.since(*last) <= IDLE_MAX)
+        last.is_some_and(|last| now.since(*last) <= age_max)
     }
 }
 

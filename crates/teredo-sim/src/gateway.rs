@@ -24,8 +24,30 @@ pub struct GatewayConfig {
     pub gives_other_ports: bool,
     /// It gives no longer lifetime.
     pub lifetime_max: Duration,
+    /// It grants mappings for single flows (PEER) only.
+    pub peers_only: bool,
     /// It refuses every mapping with this result of PCP, by NAT-PMP for want of resources.
     pub refuses: Option<pcp::ResultCode>,
+    /// It grants a mapping once and then refuses its own nonce.
+    pub refuses_renewals: bool,
+    /// What of its answers is wrong.
+    pub lie: Option<Lie>,
+    /// How long it takes to answer.
+    pub answers_after: Duration,
+    /// It speaks UPnP, to which hosts turn that get nothing else. Only what comes of that is
+    /// modelled: asking takes searches and connections, which no role does by itself.
+    pub upnp: bool,
+}
+
+/// What a gateway says that is not so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// It grants all and does nothing.
+    NothingMapped,
+    /// Its mappings are at another address than it says.
+    OtherAddress(Ipv4Addr),
+    /// It answers another question than the one it was asked; only PCP has a nonce.
+    OtherNonce,
 }
 
 impl GatewayConfig {
@@ -36,8 +58,18 @@ impl GatewayConfig {
             nat_pmp: true,
             gives_other_ports: false,
             lifetime_max: Duration::from_secs(86_400),
+            peers_only: false,
             refuses: None,
+            refuses_renewals: false,
+            lie: None,
+            answers_after: Duration::ZERO,
+            upnp: false,
         }
+    }
+
+    /// UPnP alone.
+    pub const fn upnp() -> Self {
+        Self { pcp: false, nat_pmp: false, upnp: true, ..Self::new() }
     }
 
     /// NAT-PMP alone.
@@ -65,6 +97,30 @@ impl Gateway {
     /// A gateway that boots now, whose NAT owns `external`.
     pub fn new(config: GatewayConfig, external: Ipv4Addr, now: Instant) -> Self {
         Self { config, external, booted_at: now, nonces: BTreeMap::new() }
+    }
+
+    /// What it grants.
+    pub fn config(&self) -> &GatewayConfig {
+        &self.config
+    }
+
+    /// What comes of asking by UPnP for the port of `internal`, for ever (RFC 6081 section 5.3.3):
+    /// the external endpoint, unless somebody else has that port or the gateway refuses.
+    pub fn answer_upnp(
+        &self,
+        now: Instant,
+        nat: &mut Nat,
+        internal: SocketAddrV4,
+    ) -> Option<SocketAddrV4> {
+        if !self.config.upnp {
+            return None;
+        }
+        let external = self.map(now, nat, internal, internal.port(), u32::MAX)?;
+        if external.port() != internal.port() {
+            nat.unmap_explicitly(internal);
+            return None;
+        }
+        Some(SocketAddrV4::new(self.claimed(external), external.port()))
     }
 
     /// Forgets who asked for what; its clock begins anew.
@@ -156,12 +212,16 @@ impl Gateway {
         let internal = SocketAddrV4::new(*from.ip(), mapping.internal_port);
         let external = match remote {
             Some(remote) => nat.outbound(now, internal, remote),
+            None if self.config.peers_only => return pcp::ResultCode::NOT_AUTHORIZED,
             None => {
                 let nonce = self
                     .nonces
                     .get(&internal)
                     .filter(|_| nat.explicit_mapping(now, internal).is_some());
-                if nonce.is_some_and(|nonce| *nonce != mapping.nonce) {
+                let is_renewal = nonce.is_some() && lifetime_s != 0;
+                if nonce.is_some_and(|nonce| *nonce != mapping.nonce)
+                    || (is_renewal && self.config.refuses_renewals)
+                {
                     return pcp::ResultCode::NOT_AUTHORIZED;
                 }
                 self.nonces.insert(internal, mapping.nonce);
@@ -172,7 +232,10 @@ impl Gateway {
             (_, Some(result)) => result,
             (None, None) => pcp::ResultCode::NO_RESOURCES,
             (Some(external), None) => {
-                mapping.external = external;
+                mapping.external = SocketAddrV4::new(self.claimed(external), external.port());
+                if self.config.lie == Some(Lie::OtherNonce) {
+                    mapping.nonce[0] ^= 1;
+                }
                 pcp::ResultCode::SUCCESS
             }
         }
@@ -194,8 +257,19 @@ impl Gateway {
             nat.unmap_explicitly(internal);
             return Some(SocketAddrV4::new(self.external, port));
         }
+        if self.config.lie == Some(Lie::NothingMapped) {
+            return Some(SocketAddrV4::new(self.external, port));
+        }
         let port = if self.config.gives_other_ports { port ^ 1 } else { port };
         nat.map_explicitly(now, internal, port, Duration::from_secs(lifetime_s.into()))
+    }
+
+    /// The address that it says an external endpoint has.
+    fn claimed(&self, external: SocketAddrV4) -> Ipv4Addr {
+        match self.config.lie {
+            Some(Lie::OtherAddress(other)) => other,
+            Some(Lie::NothingMapped | Lie::OtherNonce) | None => *external.ip(),
+        }
     }
 
     fn answer_nat_pmp(
@@ -207,7 +281,8 @@ impl Gateway {
     ) -> nat_pmp::Response {
         let answer = match request {
             nat_pmp::Request::ExternalAddress => {
-                Some(nat_pmp::Answer::ExternalAddress(self.external))
+                let own = SocketAddrV4::new(self.external, 0);
+                Some(nat_pmp::Answer::ExternalAddress(self.claimed(own)))
             }
             nat_pmp::Request::Map { internal_port, external_port, lifetime_s } => {
                 let lifetime_s = lifetime_s.min(self.config.lifetime_max.as_secs() as u32);

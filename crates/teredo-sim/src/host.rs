@@ -9,6 +9,7 @@ use teredo_proto::relay::{self, Relay, Scope};
 use teredo_proto::server::{self, Server};
 use teredo_proto::{DropReason, Instant, Local, Outbound, Role};
 
+use crate::audit::Audit;
 use crate::link::Lane;
 use crate::stack::Stack;
 use crate::world::{Mapper, Place};
@@ -86,6 +87,7 @@ pub(crate) struct Service {
     pub(crate) plan: Plan,
     pub(crate) role: AnyRole,
     pub(crate) sockets: Vec<(Local, SocketAddrV4)>,
+    pub(crate) audit: Audit,
     outbound: OutboundCounts,
 }
 
@@ -106,13 +108,15 @@ impl Service {
         seed: Seed,
     ) -> Self {
         let role = plan.build(now, seed);
-        Self { plan, role, sockets, outbound: OutboundCounts::default() }
+        let (audit, outbound) = (Audit::default(), OutboundCounts::default());
+        Self { plan, role, sockets, audit, outbound }
     }
 
     /// Starts the role from nothing but its configuration.
     pub(crate) fn restart(&mut self, now: Instant, seed: Seed) {
         self.sockets.retain(|(local, _)| !matches!(local, Local::Random(_)));
         self.role = self.plan.build(now, seed);
+        self.audit = Audit::default();
         self.outbound = OutboundCounts::default();
     }
 

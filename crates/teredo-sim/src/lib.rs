@@ -15,15 +15,18 @@ pub mod link;
 pub mod matrix;
 pub mod nat;
 pub mod predicate;
+pub mod scenario;
 pub mod stack;
 pub mod trace;
 pub mod world;
 
 mod asked;
+mod audit;
 mod ledger;
 mod meter;
 mod queue;
 
+pub use audit::Offence;
 pub use gateway::{Gateway, GatewayConfig};
 pub use host::HostId;
 pub use icmp::IcmpError;

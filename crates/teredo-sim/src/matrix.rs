@@ -34,6 +34,8 @@ pub enum Technique {
     PortPreserving,
     /// That, and port prediction.
     Sequential,
+    /// Other addresses of a client behind the same NAT: in no pair of figure 1.
+    Hairpinning,
     /// Nothing in the RFC.
     None,
 }
@@ -60,6 +62,7 @@ impl Technique {
             Self::Mapped => "SU",
             Self::PortPreserving => "SP",
             Self::Sequential => "SS",
+            Self::Hairpinning => "HP",
             Self::None => "-",
         }
     }
@@ -72,6 +75,7 @@ impl Technique {
             Self::Mapped => traversal.mapped_symmetric,
             Self::PortPreserving => traversal.port_preserving,
             Self::Sequential => traversal.sequential,
+            Self::Hairpinning => traversal.hairpin,
             Self::None => false,
         }
     }

@@ -8,6 +8,7 @@
 //! Links are presumed to keep the order of packets and to lose none for good.
 
 mod front;
+mod near;
 mod side;
 
 use core::fmt;
@@ -17,12 +18,14 @@ use crate::nat::{Filtering, Mapping};
 
 use front::{Front, Ports};
 
+pub use near::{verdict_behind_one, verdict_below_one};
 pub use side::{Side, draw_nat};
 
 /// What is to become of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// They connect, by this.
+    /// They connect, by this; but for one run in tens of thousands, in which the NAT gives a client
+    /// a port that servers send no bubbles to, or begins its range anew within an echo test.
     Must(Technique),
     /// They do not, unless by guessing one port among tens of thousands.
     MustNot,

@@ -5,7 +5,7 @@ use core::net::Ipv6Addr;
 use teredo_proto::Instant;
 use teredo_wire::icmpv6::{self, Echo, Icmpv6};
 use teredo_wire::ipv6::{HEADER_LEN, Header, Ipv6, next_header};
-use teredo_wire::{Writer, checksum};
+use teredo_wire::{Datagram, Writer, checksum};
 
 use crate::asked::Asked;
 
@@ -109,6 +109,11 @@ pub(crate) fn tag(packet: &[u8]) -> Option<u64> {
     let (head, rest) = datagram.split_first_chunk::<8>()?;
     let ours = header[6] == next_header::UDP && head[..4] == ports.to_be_bytes();
     rest.first_chunk().filter(|_| ours).map(|tag| u64::from_be_bytes(*tag))
+}
+
+/// The tag of test data in a datagram, whatever is before it.
+pub(crate) fn find_tag(payload: &[u8]) -> Option<u64> {
+    tag(Datagram::parse(payload).ok()?.ipv6.bytes())
 }
 
 /// The packet that an ICMPv6 error quotes; the quote may be cut short.

@@ -18,6 +18,7 @@ mod gateway;
 mod links;
 mod observe;
 mod story;
+mod trouble;
 
 use core::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -27,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use teredo_proto::random::{Random, Seed};
 use teredo_proto::{DropReason, Event, Instant};
 
+use crate::audit::Offence;
 use crate::gateway::Gateway;
 use crate::host::{Host, HostId};
 use crate::icmp::IcmpError;
@@ -65,6 +67,8 @@ pub struct World {
     pings_answered: BTreeMap<u16, Duration>,
     ledger: Ledger,
     bubbles: BubbleMeter,
+    /// Whether the books of each role are kept and checked.
+    is_audited: bool,
     trace: Trace,
     log: Vec<LogEntry>,
     violation: Option<Violation>,
@@ -94,6 +98,7 @@ impl World {
             pings_answered: BTreeMap::new(),
             ledger: Ledger::default(),
             bubbles: BubbleMeter::default(),
+            is_audited: false,
             trace: Trace::default(),
             log: Vec::new(),
             violation: None,
@@ -226,6 +231,8 @@ pub enum Violation {
     Unsolicited(HostId),
     /// A role had more than [`STEPS_AT_ONCE_MAX`] things to send at once.
     Torrent(HostId),
+    /// A role did what its books forbid.
+    Offended(HostId, Offence),
 }
 
 impl fmt::Display for Stopped {

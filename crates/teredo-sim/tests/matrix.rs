@@ -4,13 +4,17 @@
 
 mod common;
 
+use core::net::SocketAddrV4;
 use core::time::Duration;
 
 use teredo_proto::client::Traversal;
 use teredo_proto::role::{NatKind, OfflineReason, State};
-use teredo_sim::matrix::{self, KINDS, Options, Technique};
+use teredo_sim::matrix::{self, KINDS, Options, Technique, target};
 use teredo_sim::nat::Hairpin;
+use teredo_sim::predicate::Side;
 use teredo_sim::{HostId, Link, NatConfig, Place, World};
+use teredo_wire::trailer::Trailer;
+use teredo_wire::{TEREDO_PORT, TeredoAddress, Writer, ipv6};
 
 use common::{PLAIN, SECOND, ping, ping_until_answered, qualify};
 
@@ -189,6 +193,10 @@ fn other_addresses_connect_clients_where_nothing_turns_back() {
     for key in KINDS {
         assert!(connects_behind_one_nat(kind(key), Traversal::RFC6081), "{key}");
     }
+    for key in PLAIN {
+        let alone = Traversal { hairpin: true, ..Traversal::NONE };
+        assert!(connects_behind_one_nat(kind(key), alone), "{key}: it needs no other extension");
+    }
     for hairpin in [true, false] {
         let mut world = World::new(9);
         world.add_server();
@@ -302,6 +310,19 @@ fn everything_on_keeps_the_pairs_of_rfc_6081_fast() {
     }
 }
 
+/// With everything on every pair connects, but for what a UPnP-symmetric NAT cannot yet.
+#[test]
+fn pairs_connect_with_everything_on() {
+    for [from, to] in pairs() {
+        let is_beyond = Technique::of(from, to) == Technique::None && target(from, to) != "O";
+        if is_beyond && [from, to].iter().any(|kind| KINDS[*kind] == "ups") {
+            continue;
+        }
+        let connected = connections([from, to], [Traversal::ALL; 2]) as u64;
+        assert_eq!(connected, SEEDS, "{} to {}", KINDS[from], KINDS[to]);
+    }
+}
+
 //= X-INDEP-01, X-DEP-01: with an extension off, on both sides, everything else connects as before
 #[test]
 fn each_extension_can_be_switched_off() {
@@ -332,5 +353,72 @@ fn each_extension_can_be_switched_off() {
         for traversals in [[Traversal::NONE; 2], [Traversal::NONE, all], [all, Traversal::NONE]] {
             assert_eq!(connections(numbers, traversals) as u64, SEEDS, "{kinds:?}");
         }
+    }
+}
+
+/// A pair of the matrix with the techniques of the RFC.
+fn met(world: &mut World, seed: u64, kinds: [usize; 2]) -> [HostId; 2] {
+    let sides = kinds.map(|kind| Side::of_kind(kind, Traversal::RFC6081));
+    matrix::pair(world, seed, &sides, Link::perfect(Duration::ZERO))
+}
+
+/// Pings every second until one is answered; says whether one was within 30 s.
+fn connects(world: &mut World, from: HostId, to: HostId) -> bool {
+    let left = 30;
+    (0..left).any(|_| ping(world, from, to, SECOND).is_some())
+}
+
+//= X-PP-09, X-PP-10: what a peer announced long ago does not stand in the way of what it says now
+#[test]
+fn pairs_meet_again_after_a_silence() {
+    for pause in [40, 100, 400, 700] {
+        for [from, to] in pairs() {
+            if Technique::of(from, to) == Technique::None {
+                continue;
+            }
+            let mut world = World::new(pause);
+            let [a, b] = met(&mut world, pause, [from, to]);
+            qualify(&mut world, &[a, b]);
+            assert_eq!(world.run_for(SECOND), Ok(()));
+            for meeting in 0..3 {
+                let connected = connects(&mut world, a, b);
+                let (kinds, log) = ([KINDS[from], KINDS[to]], world.log_text());
+                assert!(connected, "{kinds:?}, {pause} s, meeting {meeting}\n{log}");
+                assert_eq!(world.run_for(Duration::from_secs(pause)), Ok(()));
+            }
+        }
+    }
+}
+
+/// A bubble that somebody else sends in the name of `claimed`, with a random port.
+fn forge_announcement(world: &mut World, claimed: HostId, victim: HostId) {
+    let [source, destination] = [claimed, victim].map(|host| world.ipv6(host).unwrap());
+    let mut buffer = [0; 120];
+    let mut writer = Writer::new(&mut buffer);
+    ipv6::Header::bubble(source, destination).write(&mut writer).unwrap();
+    Trailer::Nonce([1, 2, 3, 4]).write(&mut writer).unwrap();
+    Trailer::RandomPort(2_000).write(&mut writer).unwrap();
+    let [source, destination] =
+        [source, destination].map(|address| TeredoAddress::parse(address).unwrap());
+    let server = SocketAddrV4::new(destination.server, TEREDO_PORT);
+    world.inject(source.mapped, server, writer.written().to_vec());
+}
+
+//= SEC-07: what a forged bubble announces is forgotten, also if the peer itself announces nothing
+#[test]
+fn a_forged_announcement_does_not_last() {
+    for [from, to] in pairs() {
+        if Technique::of(from, to) == Technique::None {
+            continue;
+        }
+        let mut world = World::new(12);
+        let [a, b] = met(&mut world, 12, [from, to]);
+        qualify(&mut world, &[a, b]);
+        assert_eq!(world.run_for(SECOND), Ok(()));
+        forge_announcement(&mut world, a, b);
+        forge_announcement(&mut world, b, a);
+        assert_eq!(world.run_for(320 * SECOND), Ok(()));
+        let kinds = [KINDS[from], KINDS[to]];
+        assert!(connects(&mut world, a, b), "{kinds:?}\n{}", world.log_text());
     }
 }

@@ -22,7 +22,7 @@ fn longest(from: &str, to: &str, options: &Options) -> Option<Duration> {
 
 const SEEDS: u64 = 20;
 
-/// Both directions are proven before other ways are given up (protocol section 6.4).
+//= X-R-03: both directions are proven before other ways are given up
 #[test]
 fn a_peer_that_does_not_hear_us_is_met_through_the_helper() {
     let everything = Options::both(Traversal::default());

@@ -10,6 +10,7 @@ use core::time::Duration;
 use teredo_proto::DropReason;
 use teredo_proto::portmap::Protocol;
 use teredo_proto::role::{NatKind, State};
+use teredo_sim::gateway::Lie;
 use teredo_sim::{GatewayConfig, HostId, Link, NatConfig, NatId, World};
 use teredo_wire::pcp;
 
@@ -215,6 +216,139 @@ fn a_second_host_gets_another_port_and_cannot_take_the_first_ones() {
     world.run_for(10 * SECOND).unwrap();
     assert_eq!(external(&world, client), None);
     assert!(matches!(world.state(client), Some(State::Qualified)));
+}
+
+/// Whether the client and one behind another port-restricted NAT reach each other, either way.
+fn reaches_a_peer(world: &mut World, client: HostId) -> bool {
+    let nat = world.add_nat(NatConfig::pr());
+    let peer = world.add_client(nat);
+    qualify(world, &[client, peer]);
+    let answered = ping_until_answered(world, &[(peer, client), (client, peer)], 30 * SECOND);
+    answered == [true; 2]
+}
+
+#[test]
+fn a_gateway_that_lies_does_no_harm() {
+    let own = std::net::Ipv4Addr::new(203, 0, 113, 101);
+    for lie in [
+        Lie::NothingMapped,
+        Lie::OtherNonce,
+        Lie::OtherAddress(std::net::Ipv4Addr::new(203, 0, 113, 200)),
+        Lie::OtherAddress(std::net::Ipv4Addr::new(10, 0, 0, 1)),
+        Lie::OtherAddress(std::net::Ipv4Addr::UNSPECIFIED),
+        Lie::OtherAddress(std::net::Ipv4Addr::BROADCAST),
+        Lie::OtherAddress(std::net::Ipv4Addr::LOCALHOST),
+    ] {
+        for config in [GatewayConfig::new(), GatewayConfig::nat_pmp(), GatewayConfig::upnp()] {
+            for nat in [NatConfig::pr(), NatConfig::seq(1)] {
+                let gateway = GatewayConfig { lie: Some(lie), ..config };
+                let (mut world, _, client) = world(11, nat, gateway);
+                qualify(&mut world, &[client]);
+                assert_eq!(world.elapsed(), Duration::from_millis(40), "one round trip");
+                for _ in 0..3 {
+                    let reaches = reaches_a_peer(&mut world, client);
+                    assert!(reaches, "{gateway:?} {nat}\n{}", world.log_text());
+                    world.run_for(400 * SECOND).unwrap();
+                }
+                let seen = world.client(client).unwrap().mapped().unwrap();
+                assert_eq!(*seen.ip(), own, "what the server sees is what counts");
+            }
+        }
+    }
+}
+
+#[test]
+fn late_answers_are_used_when_they_come() {
+    for (gateway, answers_after) in KINDS.into_iter().flat_map(|it| [(it, 2), (it, 10)]) {
+        let gateway = GatewayConfig { answers_after: answers_after * SECOND, ..gateway };
+        let (mut world, _, client) = world(12, NatConfig::pr(), gateway);
+        qualify(&mut world, &[client]);
+        assert_eq!(world.elapsed(), Duration::from_millis(40), "it waits for nobody");
+        let took = run_until_mapped(&mut world, client, 300 * SECOND);
+        assert!(took >= (answers_after - 1) * SECOND, "{took:?}");
+        world.run_for(SECOND).unwrap();
+        assert!(is_open(&mut world, client) && reaches_a_peer(&mut world, client));
+    }
+}
+
+#[test]
+fn mappings_that_a_gateway_forgets_come_back() {
+    for gateway in KINDS {
+        let (mut world, nat, client) = world(13, NatConfig::pr(), gateway);
+        run_until_mapped(&mut world, client, 15 * SECOND);
+        world.run_for(5 * SECOND).unwrap();
+        world.forget_mappings(nat);
+        assert!(reaches_a_peer(&mut world, client), "meanwhile it is as without one");
+        let inside = world.endpoint_of(client).unwrap();
+        let is_back =
+            |world: &World| world.nat(nat).explicit_mapping(world.now(), inside).is_some();
+        assert!(world.run_until(7_200 * SECOND, is_back).is_ok());
+        assert!(is_open(&mut world, client));
+    }
+}
+
+#[test]
+fn a_gateway_that_refuses_the_nonce_is_asked_anew_and_does_no_harm() {
+    let lifetime_max = 600 * SECOND;
+    let pcp = GatewayConfig { nat_pmp: false, ..GatewayConfig::new() };
+    let gateway = GatewayConfig { refuses_renewals: true, lifetime_max, ..pcp };
+    for nat in [NatConfig::pr(), NatConfig::seq(1)] {
+        let (mut world, id, client) = world(14, nat, gateway);
+        run_until_mapped(&mut world, client, 15 * SECOND);
+        let inside = world.endpoint_of(client).unwrap();
+        let is_lost = |world: &World| external(world, client).is_none();
+        let took = world.run_until(lifetime_max, is_lost);
+        assert!(took.is_ok_and(|took| took > lifetime_max / 2), "{took:?}");
+        assert!(reaches_a_peer(&mut world, client), "{nat}\n{}", world.log_text());
+        let is_mapped =
+            |world: &World| world.nat(id).explicit_mapping(world.now(), inside).is_some();
+        assert!(world.run_until(3_600 * SECOND, is_mapped).is_ok());
+    }
+}
+
+//= X-UPNP-05: a mapping by UPnP makes a restricted NAT a cone, a second later
+//= X-UPNP-03: a port that somebody else has is done without
+#[test]
+fn upnp_comes_after_a_second_of_silence() {
+    let (mut world, nat, client) = world(15, NatConfig::pr(), GatewayConfig::upnp());
+    qualify(&mut world, &[client]);
+    assert!(!is_open(&mut world, client));
+    world.run_for(SECOND).unwrap();
+    let inside = world.endpoint_of(client).unwrap();
+    let mapped = world.nat(nat).explicit_mapping(world.now(), inside);
+    assert_eq!(world.client(client).unwrap().explicit_mapping(), mapped);
+    assert!(mapped.is_some() && is_open(&mut world, client));
+    world.reboot_nat(nat);
+    assert!(reaches_a_peer(&mut world, client));
+    let is_back = |world: &World| world.nat(nat).explicit_mapping(world.now(), inside).is_some();
+    assert!(world.run_until(1_300 * SECOND, is_back).is_ok(), "asked again");
+
+    let (mut world, nat, client) = self::world(16, NatConfig::pr(), GatewayConfig::upnp());
+    let taken = world.add_gateway_guest(nat, world.endpoint_of(client).unwrap().port());
+    world.run_for(5 * SECOND).unwrap();
+    assert!(taken.is_some());
+    assert_eq!(world.client(client).unwrap().explicit_mapping(), None);
+    assert!(reaches_a_peer(&mut world, client));
+}
+
+//= X-HP-09: two NATs below a third that turns nothing back, each with a mapping by its gateway
+#[test]
+fn a_mapping_of_the_inner_nat_connects_neighbours_below_one_nat() {
+    for gateway in [GatewayConfig::new(), GatewayConfig::nat_pmp(), GatewayConfig::upnp()] {
+        let mut world = World::new(17);
+        world.add_server();
+        let outer = world.add_nat(NatConfig::pr());
+        let clients = [(); 2].map(|()| {
+            let inner = world.add_nat_at(outer, NatConfig::pr(), 1);
+            world.add_gateway(inner, gateway);
+            world.add_mapping_client(inner)
+        });
+        qualify(&mut world, &clients);
+        world.run_for(3 * SECOND).unwrap();
+        let [a, b] = clients;
+        let answered = ping_until_answered(&mut world, &[(a, b), (b, a)], 10 * SECOND);
+        assert_eq!(answered, [true; 2], "{gateway:?}\n{}", world.log_text());
+    }
 }
 
 #[test]

@@ -1,13 +1,21 @@
 //! What parameters of NATs promise, and what happens.
 
-#![allow(clippy::panic, reason = "these are tests")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "these are tests")]
+
+mod common;
 
 use core::time::Duration;
 
 use teredo_proto::client::Traversal;
+use teredo_proto::random::Random;
 use teredo_sim::matrix::{KINDS, Technique, connect_sides};
-use teredo_sim::predicate::{Side, Verdict, verdict};
-use teredo_sim::{Link, NatConfig, Stopped};
+use teredo_sim::nat::Hairpin;
+use teredo_sim::predicate::{
+    Side, Verdict, draw_nat, verdict, verdict_behind_one, verdict_below_one,
+};
+use teredo_sim::{Link, NatConfig, NatId, Stopped, World};
+
+use common::{SECOND, ping_until_answered};
 
 const ALL: Traversal = Traversal::RFC6081;
 
@@ -113,6 +121,87 @@ fn two_nats_in_a_row_are_as_the_worse_one() {
             assert_eq!(connects(2, &sides), is_promised, "{} {}", sides[0], sides[1]);
         }
     }
+}
+
+/// Two clients where `add` puts them: whether the first one gets an answer from the other.
+fn neighbours_connect(
+    seed: u64,
+    traversals: [Traversal; 2],
+    add: impl FnOnce(&mut World) -> [NatId; 2],
+) -> bool {
+    let mut world = World::new(seed);
+    world.add_server();
+    let places = add(&mut world);
+    let clients = [0, 1].map(|index| {
+        world.add_client_with(places[index], |config| {
+            config.traversal = traversals[index];
+            config.local_discovery = false;
+        })
+    });
+    let all = |world: &World| clients.iter().all(|client| world.is_qualified(*client));
+    if world.run_until(3 * SECOND, all).is_err() {
+        return false;
+    }
+    ping_until_answered(&mut world, &[(clients[0], clients[1])], 30 * SECOND) == [true]
+}
+
+fn assert_said(verdict: Verdict, is_so: bool, told: &str) -> bool {
+    match verdict {
+        Verdict::Must(_) => assert!(is_so, "{told}: {verdict}"),
+        Verdict::MustNot => assert!(!is_so, "{told}: {verdict}"),
+        Verdict::May => return false,
+    }
+    true
+}
+
+/// A NAT of any parameters, with any hairpinning.
+fn draw(random: &mut Random) -> NatConfig {
+    let hairpin = [Hairpin::None, Hairpin::External, Hairpin::Internal][random.below(3) as usize];
+    NatConfig { hairpin, ..draw_nat(random) }
+}
+
+/// Protocol section 6.5, first rows of the table.
+//= X-HP-09: same NAT, with hairpinning of either sort or without
+#[test]
+fn neighbours_behind_one_nat_do_as_is_said_of_them() {
+    let mut said = 0;
+    for seed in 0..600_u64 {
+        let mut bytes = *b"two clients behind any one NAT..";
+        bytes[..8].copy_from_slice(&seed.to_be_bytes());
+        let mut random = Random::new(bytes);
+        let nat = draw(&mut random);
+        let traversals = [(); 2].map(|()| match random.below(3) {
+            0 => ALL,
+            _ => reduced()[random.below(7) as usize],
+        });
+        let is_so = neighbours_connect(seed, traversals, |world| [world.add_nat(nat); 2]);
+        let verdict = verdict_behind_one(&nat, traversals);
+        said += u32::from(assert_said(verdict, is_so, &format!("{seed}: {nat} {traversals:?}")));
+    }
+    assert!(said > 150, "{said}");
+}
+
+/// Protocol section 6.5: two NATs under one that turns nothing back.
+//= X-HP-09: nested NATs with mapped addresses of the inner ones
+#[test]
+fn neighbours_below_one_nat_do_as_is_said_of_them() {
+    let mut said = 0;
+    for seed in 0..600_u64 {
+        let mut bytes = *b"two clients below any three NATs";
+        bytes[..8].copy_from_slice(&seed.to_be_bytes());
+        let mut random = Random::new(bytes);
+        let outer = NatConfig { hairpin: Hairpin::None, ..draw_nat(&mut random) };
+        let inner = [(); 2]
+            .map(|()| NatConfig { gives_explicit: random.below(2) == 0, ..draw_nat(&mut random) });
+        let is_so = neighbours_connect(seed, [ALL; 2], |world| {
+            let outer = world.add_nat(outer);
+            inner.map(|inner| world.add_nat_at(outer, inner, 1))
+        });
+        let verdict = verdict_below_one(&outer, inner.each_ref(), [ALL; 2]);
+        let told = format!("{seed}: {} and {} below {outer}", inner[0], inner[1]);
+        said += u32::from(assert_said(verdict, is_so, &told));
+    }
+    assert!(said > 60, "{said}");
 }
 
 const LONG: Duration = Duration::from_secs(600);

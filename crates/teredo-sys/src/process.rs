@@ -1,9 +1,9 @@
-//! Child processes.
+//! Child processes, and the limits of this one.
 
 use std::process::Child;
 use std::{io, mem, ptr};
 
-use rustix::process::{Pid, getppid, kill_process};
+use rustix::process::{Pid, Resource, getppid, getrlimit, kill_process};
 
 use crate::signal::Signal;
 
@@ -28,6 +28,11 @@ pub fn end_with_parent(parent: u32) -> io::Result<()> {
     let is_there =
         getppid().is_some_and(|now| now.as_raw_nonzero().get().cast_unsigned() == parent);
     if is_there { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
+/// How many descriptors this process may have: each number is below this.
+pub fn files_max() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Lets the calling thread take every signal again. What it runs inherits that.

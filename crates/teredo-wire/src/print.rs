@@ -213,6 +213,9 @@ fn write_trailer(f: &mut fmt::Formatter<'_>, trailer: &Trailer<'_>) -> fmt::Resu
         }
         Trailer::NeighborDiscovery(kind) => write!(f, ", neighbor discovery {}", kind.name()),
         Trailer::RandomPort(port) => write!(f, ", random port {port}"),
+        Trailer::Birthday(offer) => {
+            write!(f, ", birthday {} nonce {}", offer.part.name(), Hex(&offer.nonce))
+        }
         Trailer::Ignored { kind, value } => {
             write!(f, ", ignored trailer {kind:#04x} {}", Hex(value))
         }

@@ -1,4 +1,5 @@
-//! Trailers (RFC 6081 section 4): type, length and value after the IPv6 packet.
+//! Trailers (RFC 6081 section 4): type, length and value after the IPv6 packet. One is our own, of
+//! a type that others pass over.
 
 use core::fmt;
 use core::net::{Ipv4Addr, SocketAddrV4};
@@ -16,6 +17,8 @@ pub struct Trailers<'a> {
     pub neighbor_discovery: Option<NeighborDiscovery>,
     /// Random Port Trailer: the predicted external port.
     pub random_port: Option<u16>,
+    /// Birthday Trailer.
+    pub birthday: Option<Birthday>,
 }
 
 impl<'a> Trailers<'a> {
@@ -33,6 +36,7 @@ impl<'a> Trailers<'a> {
                     found.neighbor_discovery = found.neighbor_discovery.or(Some(kind));
                 }
                 Trailer::RandomPort(port) => found.random_port = found.random_port.or(Some(port)),
+                Trailer::Birthday(offer) => found.birthday = found.birthday.or(Some(offer)),
                 Trailer::Ignored { .. } => {}
             }
         }
@@ -51,6 +55,8 @@ pub enum Trailer<'a> {
     NeighborDiscovery(NeighborDiscovery),
     /// Type 5 (erratum 2685): the predicted external port of the sender's random port.
     RandomPort(u16),
+    /// Type 0x8b (in no RFC): what the sender offers to do for birthday probing.
+    Birthday(Birthday),
     /// An unknown type that is to be skipped, or a known one whose value makes no sense (E-16).
     Ignored {
         /// The type as on the wire.
@@ -73,6 +79,10 @@ impl Trailer<'_> {
                 put_tlv(writer, NEIGHBOR_DISCOVERY, &[*kind as u8, 0, 0, 0])
             }
             Self::RandomPort(port) => put_tlv(writer, RANDOM_PORT, &port.to_be_bytes()),
+            Self::Birthday(Birthday { part, nonce }) => {
+                let [a, b, c, d] = *nonce;
+                put_tlv(writer, BIRTHDAY, &[*part as u8, a, b, c, d])
+            }
             Self::Ignored { kind, value } => put_tlv(writer, *kind, value),
         }
     }
@@ -94,6 +104,53 @@ impl NeighborDiscovery {
             Self::Solicitation => "solicitation",
             Self::Advertisement => "advertisement",
         }
+    }
+}
+
+/// What the sender of an indirect bubble offers to do for birthday probing. The value is the part,
+/// a byte, and the nonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Birthday {
+    /// What it can do, or does already.
+    pub part: Part,
+    /// The nonce of the last indirect bubble that it got from its peer, which shows that it got it;
+    /// all zero if there was none.
+    pub nonce: [u8; 4],
+}
+
+/// A part in birthday probing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// One port, which the NAT maps to the same endpoint for every destination: it can send from
+    /// there to many.
+    OnePort = 0,
+    /// A NAT that maps each port to one that nobody can predict: it can open many.
+    ManyPorts = 1,
+    /// The same, and they are being opened.
+    OpenPorts = 2,
+}
+
+impl Part {
+    /// The name used in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OnePort => "one-port",
+            Self::ManyPorts => "many-ports",
+            Self::OpenPorts => "open-ports",
+        }
+    }
+}
+
+impl Birthday {
+    fn parse(value: &[u8]) -> Option<Self> {
+        let &[part, a, b, c, d] = value else { return None };
+        let part = match part {
+            0 => Part::OnePort,
+            1 => Part::ManyPorts,
+            2 => Part::OpenPorts,
+            _ => return None,
+        };
+        Some(Self { part, nonce: [a, b, c, d] })
     }
 }
 
@@ -174,6 +231,7 @@ fn read(kind: u8, value: &[u8]) -> Result<Trailer<'_>, RefusedTrailer> {
         }
         .map(Trailer::NeighborDiscovery),
         RANDOM_PORT => value.try_into().ok().map(u16::from_be_bytes).map(Trailer::RandomPort),
+        BIRTHDAY => Birthday::parse(value).map(Trailer::Birthday),
         0x40..=0x7f => return Err(RefusedTrailer { kind }),
         _ => None,
     };
@@ -194,6 +252,8 @@ pub const ALTERNATE_ADDRESS: u8 = 3;
 pub const NEIGHBOR_DISCOVERY: u8 = 4;
 /// Type of the Random Port Trailer (erratum 2685; the RFC's table misprints it as 2).
 pub const RANDOM_PORT: u8 = 5;
+/// Type of the Birthday Trailer: ours, from the range that those who do not know it pass over.
+pub const BIRTHDAY: u8 = 0x8b;
 
 /// Trailers looked at in one datagram: twice what any known sender puts there, so that work per
 /// packet is bounded.

@@ -6,7 +6,8 @@ mod common;
 
 use common::*;
 use teredo_wire::trailer::{
-    self, Alternates, MAX_BYTES, MAX_TRAILERS, NeighborDiscovery, RefusedTrailer, Trailer, Trailers,
+    self, Alternates, Birthday, MAX_BYTES, MAX_TRAILERS, NeighborDiscovery, Part, RefusedTrailer,
+    Trailer, Trailers,
 };
 use teredo_wire::{Datagram, NoSpace, Writer};
 
@@ -83,6 +84,25 @@ fn random_port() {
     assert_eq!(parse(&bytes).random_port, Some(50000));
     assert_eq!(parse(&hex("0202 c350")), Trailers::default());
     assert_eq!(parse(&hex("0501 c3 0503 c35000")).random_port, None);
+}
+
+//= X-B-01: our own trailer has a type that others pass over, and one form for each meaning
+#[test]
+fn birthday() {
+    assert_eq!(trailer::BIRTHDAY >> 6, 0b10);
+    for (part, name, bytes) in [
+        (Part::OnePort, "one-port", hex("8b05 00 01020304")),
+        (Part::ManyPorts, "many-ports", hex("8b05 01 01020304")),
+        (Part::OpenPorts, "open-ports", hex("8b05 02 01020304")),
+    ] {
+        let offer = Birthday { part, nonce: [1, 2, 3, 4] };
+        assert_eq!(written(|writer| Trailer::Birthday(offer).write(writer)), bytes);
+        assert_eq!(parse(&bytes).birthday, Some(offer));
+        assert_eq!(part.name(), name);
+    }
+    for bytes in ["8b05 03 01020304", "8b05 ff 01020304", "8b04 00 010203", "8b06 00 0102030405"] {
+        assert_eq!(parse(&hex(bytes)), Trailers::default(), "{bytes}");
+    }
 }
 
 //= P-WIRE-19: in wire order; of duplicates, the first counts

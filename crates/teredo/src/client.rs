@@ -18,6 +18,7 @@ use anyhow::ensure;
 use clap::builder::NonEmptyStringValueParser;
 use teredo_control::SettingName;
 use teredo_engine::resolve::resolve;
+use teredo_proto::client::Traversal;
 use teredo_proto::policy::RULES_MAX;
 use teredo_sys::caps::Capability;
 use teredo_sys::sandbox::Needs;
@@ -104,6 +105,18 @@ pub(crate) struct Args {
     #[arg(long)]
     no_local_discovery: bool,
 
+    /// Do without these techniques against NATs (may be given several times): all, rfc6081, or
+    /// symmetric, mapped-symmetric, port-preserving, sequential, hairpin, load-reduction,
+    /// peer-mapping, deferred-open, address-pool, birthday, helper, with commas between them. What
+    /// builds on them goes as well
+    #[arg(long, value_name = "LIST")]
+    without: Vec<Traversal>,
+
+    /// Use these as well; birthday is the one that is off by default, because a network may take it
+    /// for a scan
+    #[arg(long, value_name = "LIST")]
+    with: Vec<Traversal>,
+
     /// Give up, with exit code 4, if there is no address after this many seconds; without it the
     /// client keeps trying
     #[arg(long, value_name = "S")]
@@ -162,6 +175,13 @@ impl Args {
         (!self.default_qualified).then(|| Duration::from_secs(self.dormant_after.into()))
     }
 
+    /// The techniques that are used. Whoever names one both ways does not want it.
+    fn traversal(&self) -> Traversal {
+        let with = self.with.iter().fold(Traversal::default(), |all, it| all.with(*it));
+        let without = self.without.iter().fold(with, |all, it| all.without(*it));
+        without.with_dependencies()
+    }
+
     /// What may come in unasked.
     pub(crate) fn rules(&self) -> Rules {
         Rules {
@@ -201,6 +221,7 @@ const EXAMPLES: &str = "Examples:
   teredo client --server 192.0.2.1 --port 3545 --json
   teredo client --server 192.0.2.1 --allow echo --allow tcp/22 --allow udp/6881-6889
   teredo client --server 192.0.2.1 --allow all@2001:db8:6::/48 --allow unit:sshd.service
+  teredo client --server 192.0.2.1 --without deferred-open,address-pool --with birthday
   teredo client --server 192.0.2.1 --timeout 10 || echo no IPv6
   teredo client --server 192.0.2.1 --identifier laptop --key-file /etc/teredo/laptop.key
   teredo client --server 192.0.2.1 --helper helper.example.net --helper-identifier laptop \
@@ -264,3 +285,41 @@ pub(crate) fn check(args: &Args) -> anyhow::Result<()> {
 
 /// Oftener than every five seconds no NAT needs; a mapping that lives an hour needs no care.
 pub(crate) const REFRESH_INTERVAL_S: std::ops::RangeInclusive<i64> = 5..=3_600;
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn techniques_are_switched_one_by_one() {
+        let all = Traversal::default();
+        for (words, expected, off) in [
+            ("", all, None),
+            ("--with birthday", Traversal::ALL, None),
+            (
+                "--without hairpin",
+                Traversal { hairpin: false, address_pool: false, helper: false, ..all },
+                Some("hairpin,address-pool,helper"),
+            ),
+            (
+                "--without helper --with birthday --without birthday,peer-mapping",
+                Traversal { helper: false, peer_mapping: false, ..all },
+                Some("peer-mapping,helper"),
+            ),
+            ("--without all --with rfc6081", Traversal::NONE, Some(&*all.to_string())),
+        ] {
+            let line = format!("client --server x {words}");
+            let args = Line::try_parse_from(line.split_whitespace()).unwrap().args;
+            assert_eq!(args.traversal(), expected, "{words}");
+            assert_eq!(settings(&args).without.as_deref(), off, "{words}");
+        }
+    }
+}

@@ -90,7 +90,8 @@ fn rows(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
         let is_due = snapshot.key_renewal == Some(true);
         rows.extend(is_due.then(|| ("Key", "to be renewed".to_owned())));
     }
-    // Not one of netsh's.
+    // Not any of netsh's.
+    rows.extend(snapshot.without.clone().map(|names| ("Switched Off", names)));
     rows.extend(snapshot.sandbox.as_ref().map(|sandbox| ("Sandbox", sandbox.to_string())));
     rows
 }

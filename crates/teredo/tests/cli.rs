@@ -70,6 +70,7 @@ fn wrong_usage_takes_one_line_and_ends_with_2() {
         (&["firewall", "--mark", "3"], "expected a single bit"),
         (&["firewall", "print", "--port", "0"], "--port"),
         (&["client", "--server", "x", "--allow", "tcp/0-"], "tcp/22@2001:db8::/32"),
+        (&["client", "--server", "x", "--without", "hairpin,x"], "all, rfc6081, none, symmetric"),
         (&["relay", "--address", "192.0.2.1", "--allow", "all"], "--host-only"),
         (&["decode"], "<FILE>"),
         (

@@ -109,6 +109,7 @@ fn the_table_is_that_of_netsh_in_every_state() {
         ("qualified", qualified()),
         ("interval", Snapshot { determined_interval_s: Some(90), ..qualified() }),
         ("host-specific-relay", relay),
+        ("without", Snapshot { without: Some("hairpin,helper".to_owned()), ..qualified() }),
         ("sandbox", Snapshot { sandbox: Some(sandbox), ..qualified() }),
     ];
     let daemon = Daemon::start(Snapshot::default());

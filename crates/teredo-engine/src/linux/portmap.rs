@@ -111,6 +111,25 @@ impl PortMapping {
         self.settle(now);
     }
 
+    /// Asks for the external endpoint of a flow, given as local port and remote endpoint. The
+    /// answer is an event in any case.
+    pub fn map_peer(&mut self, now: Instant, (internal_port, remote): (u16, SocketAddrV4)) {
+        let mapper = self.mapper.as_mut().filter(|_| self.is_wanted);
+        if !mapper.is_some_and(|mapper| mapper.map_peer(now, internal_port, remote)) {
+            let failure = Failure::NoResources;
+            self.events.push_back(Event::PeerUnmapped { internal_port, remote, failure });
+        }
+        self.settle(now);
+    }
+
+    /// Gives back what [`map_peer`](Self::map_peer) asked for.
+    pub fn unmap_peer(&mut self, now: Instant, (internal_port, remote): (u16, SocketAddrV4)) {
+        if let Some(mapper) = &mut self.mapper {
+            mapper.unmap_peer(now, internal_port, remote);
+        }
+        self.settle(now);
+    }
+
     /// Takes what has arrived.
     pub fn receive(&mut self, now: Instant) {
         let mut buffer = [0; pcp::LEN_MAX + 1];

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use teredo_sys::process::files_max;
 use teredo_sys::udp::{Received, RecvBatch, SendBatch, SendReport, UdpSocket};
 
 use crate::engine::BURST;
@@ -16,8 +17,14 @@ const RECEIVE_SLOTS: usize = BURST;
 /// A burst from the device and as many answers of the role beside it.
 const SEND_SLOTS: usize = 2 * BURST;
 
-/// The same for a random port, which serves one peer: 70 KB for both batches.
+/// The same for a random port that serves a peer: 70 KB for both batches.
 const RANDOM_PORT_SLOTS: usize = 16;
+
+/// The same for one as long as nothing or little passes through: there may be hundreds of these.
+const FIRST_SLOTS: usize = 1;
+
+/// Descriptors that random ports leave to everything else in the process.
+const FILES_FOR_OTHERS: u64 = 64;
 
 /// The same for a multicast group, where clients say twice in ten minutes that they are there.
 const GROUP_SLOTS: usize = 16;
@@ -32,6 +39,10 @@ pub struct UdpPort {
     socket: UdpSocket,
     inbox: RecvBatch,
     outbox: SendBatch,
+    /// The batches are as small as can be, and grow with the second datagram that comes: one is
+    /// what comes to a port that leads nowhere.
+    is_small: bool,
+    has_received: bool,
 }
 
 impl UdpPort {
@@ -46,6 +57,8 @@ impl UdpPort {
             socket,
             inbox: RecvBatch::new(RECEIVE_SLOTS, SLOT_BYTES),
             outbox: SendBatch::new(SEND_SLOTS, SLOT_BYTES),
+            is_small: false,
+            has_received: false,
         })
     }
 
@@ -56,17 +69,34 @@ impl UdpPort {
             socket,
             inbox: RecvBatch::new(GROUP_SLOTS, SLOT_BYTES),
             outbox: SendBatch::new(1, SLOT_BYTES),
+            is_small: false,
+            has_received: false,
         })
+    }
+
+    /// Makes room for batches, with nothing in the present ones.
+    fn grow(&mut self) {
+        self.is_small = false;
+        self.inbox = RecvBatch::new(RANDOM_PORT_SLOTS, SLOT_BYTES);
+        self.outbox = SendBatch::new(RANDOM_PORT_SLOTS, SLOT_BYTES);
     }
 }
 
 impl DatagramSocket for UdpPort {
     fn bind_beside(&self) -> io::Result<Self> {
         let addr = SocketAddrV4::new(*self.local_addr().ip(), 0);
+        let socket = UdpSocket::bind(addr)?;
+        // The kernel gives the lowest free number, so this one says how many are in use.
+        let number = u64::try_from(socket.as_fd().as_raw_fd()).unwrap_or_default();
+        if number + FILES_FOR_OTHERS >= files_max() {
+            return Err(io::Error::other("too many open files for one more port"));
+        }
         Ok(Self {
-            socket: UdpSocket::bind(addr)?,
-            inbox: RecvBatch::new(RANDOM_PORT_SLOTS, SLOT_BYTES),
-            outbox: SendBatch::new(RANDOM_PORT_SLOTS, SLOT_BYTES),
+            socket,
+            inbox: RecvBatch::new(FIRST_SLOTS, SLOT_BYTES),
+            outbox: SendBatch::new(FIRST_SLOTS, SLOT_BYTES),
+            is_small: true,
+            has_received: false,
         })
     }
 
@@ -75,7 +105,12 @@ impl DatagramSocket for UdpPort {
     }
 
     fn receive(&mut self) -> io::Result<usize> {
-        self.socket.recv_batch(&mut self.inbox)
+        if self.is_small && self.has_received && self.outbox.is_empty() {
+            self.grow();
+        }
+        let count = self.socket.recv_batch(&mut self.inbox)?;
+        self.has_received = true;
+        Ok(count)
     }
 
     fn received(&self, index: usize) -> Received<'_> {

@@ -24,6 +24,7 @@ pub(super) struct Explicit {
 impl Client {
     /// Takes what a port mapper tells.
     pub fn take_port_mapping(&mut self, now: Instant, event: &portmap::Event) {
+        self.take_peer_mapping(now, event);
         match *event {
             portmap::Event::Mapped(external) => self.set_explicit_mapping(now, Some(external)),
             portmap::Event::Unmapped(_) => self.set_explicit_mapping(now, None),

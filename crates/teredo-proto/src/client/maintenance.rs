@@ -211,6 +211,9 @@ impl Client {
             Progress::Repeat(solicitation) => self.send(now, solicitation),
             Progress::Failed(failure) if self.config.strict => self.fail(now, failure),
             // Degraded: what is known of the NAT stays as it was (E-10).
+            Progress::Failed(_) if self.nat_kind == NatKind::Unknown => {
+                service.comparison = Comparison::Resting(now + COMPARISON_RETRY);
+            }
             Progress::Failed(_) => service.comparison = Comparison::rested(now),
         }
     }
@@ -222,6 +225,7 @@ impl Client {
         let first = service.mapping.mapped;
         let kind = self.classify(first, second.mapped);
         self.set_nat_kind(kind);
+        self.note_mappings(now, [first, second.mapped]);
         if self.is_unusable(kind) {
             self.fail(now, OfflineReason::SymmetricNat);
         }
@@ -240,6 +244,11 @@ impl Client {
 
 /// The shortest interval: one a second is as often as any NAT may need.
 const REFRESH_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// When a secondary address that did not answer is asked again as long as the kind of NAT is
+/// unknown: often enough for a symmetric NAT to be met on a bad day, seldom enough for the many
+/// servers whose second address is dead.
+const COMPARISON_RETRY: Duration = Duration::from_mins(5);
 
 /// How long a comparison counts. NATs change their kind under load, so it is repeated.
 const COMPARISON_INTERVAL: Duration = Duration::from_secs(30 * 60);

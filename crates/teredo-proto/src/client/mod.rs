@@ -24,6 +24,7 @@ mod reception;
 mod search;
 mod transmission;
 mod traversal;
+mod usage;
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
@@ -41,7 +42,7 @@ use crate::client::maintenance::Service;
 use crate::client::outbox::{Events, Keys, Outbox};
 use crate::client::peer::Peer;
 use crate::client::qualification::{Backoff, Mapping};
-use crate::client::traversal::RandomPorts;
+use crate::client::traversal::{AddressPool, Probing, RandomPorts};
 use crate::filter::Ipv4Filter;
 use crate::guard::Guard;
 use crate::keys::Secret;
@@ -57,6 +58,7 @@ use crate::time::Instant;
 
 pub use crate::client::helper::{HelperConfig, HelperState, HelperUse};
 pub use crate::client::traversal::{Traversal, UnknownTechnique};
+pub use crate::client::usage::QUEUED_TOTAL_MAX;
 
 /// What a client is told.
 #[derive(Clone, Debug)]
@@ -122,7 +124,7 @@ impl Config {
     pub const fn memory_max(&self) -> usize {
         let peers = PeerTable::<Peer>::memory_max(self.peers_max);
         let packets = self.peers_max * Peer::IDLE_BYTES + QUEUED_BYTES_MAX + HELD_BYTES_MAX;
-        peers + packets + Guard::MEMORY_MAX
+        peers + packets + Guard::MEMORY_MAX + Probing::MEMORY_MAX
     }
 
     /// Who does everything through a helper is not on any link but with it.
@@ -165,6 +167,10 @@ pub struct Client {
     peers: PeerTable<Peer>,
     neighbours: Neighbours,
     ports: RandomPorts,
+    probing: Probing,
+    pool: AddressPool,
+    /// Whether the gateway, which grants no mapping for all, may grant one for a flow.
+    maps_peers: bool,
     interval: Determination,
     guard: Guard,
     /// Packets of the stack that wait, and those that wait no more and are to be taken out.
@@ -223,6 +229,9 @@ impl Client {
             early: PacketQueue::default(),
             peers: PeerTable::new(config.peers_max, seed),
             ports: RandomPorts::default(),
+            probing: Probing::default(),
+            pool: AddressPool::default(),
+            maps_peers: false,
             interval: Determination::default(),
             neighbours: Neighbours::default(),
             guard: Guard::new(config.policy.clone(), seed),
@@ -404,6 +413,8 @@ impl Role for Client {
         self.advance_discovery(now);
         self.advance_searches(now);
         self.advance_random_ports(now);
+        self.advance_probing(now);
+        self.advance_address_pool(now);
         self.advance_interval(now);
     }
 
@@ -435,11 +446,13 @@ impl Role for Client {
         };
         let sleep = self.sleepy_at().map(|at| (at, Reason::Dormancy));
         let peers = self.peers.next_deadline().map(|deadline| (deadline, Reason::Peer));
-        let ports = self.ports.next_deadline().map(|deadline| (deadline, Reason::RandomPort));
+        let ports = self.ports.next_deadline().into_iter().chain(self.pool.next_deadline()).min();
+        let ports = ports.map(|deadline| (deadline, Reason::RandomPort));
+        let probing = self.probing.next_deadline().map(|deadline| (deadline, Reason::Birthday));
         let discovery = self.discovery_due_at().map(|at| (at, Reason::Discovery));
         let interval = self.interval.deadline().map(|at| (at, Reason::Interval));
         let helper = self.helper_deadline().map(|at| (at, Reason::Helper));
-        let deadlines = [phase, sleep, peers, ports, discovery, interval, helper];
+        let deadlines = [phase, sleep, peers, ports, probing, discovery, interval, helper];
         deadlines.into_iter().flatten().min_by_key(|&(deadline, _)| deadline)
     }
 

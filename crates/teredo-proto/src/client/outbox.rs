@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use teredo_wire::address::{ALL_NODES, CLIENT_LINK_LOCAL};
 use teredo_wire::icmpv6::{Echo, ErrorMessage, write_router_solicitation};
 use teredo_wire::ipv6::Header;
-use teredo_wire::trailer::{Alternates, NeighborDiscovery, Trailer};
+use teredo_wire::trailer::{Alternates, Birthday, NeighborDiscovery, Trailer};
 use teredo_wire::{Authentication, NoSpace, TEREDO_PORT, Writer};
 
 use crate::client::discovery::DISCOVERY_ENDPOINT;
@@ -97,6 +97,7 @@ pub(super) struct Trailers {
     /// None, or up to [`Alternates::MAX`].
     pub(super) alternates: Vec<SocketAddrV4>,
     pub(super) discovery: Option<NeighborDiscovery>,
+    pub(super) birthday: Option<Birthday>,
 }
 
 impl Trailers {
@@ -110,8 +111,11 @@ impl Trailers {
         if !self.alternates.is_empty() {
             Alternates::write(writer, &self.alternates)?;
         }
-        match self.discovery {
-            Some(kind) => Trailer::NeighborDiscovery(kind).write(writer),
+        if let Some(kind) = self.discovery {
+            Trailer::NeighborDiscovery(kind).write(writer)?;
+        }
+        match self.birthday {
+            Some(offer) => Trailer::Birthday(offer).write(writer),
             None => Ok(()),
         }
     }

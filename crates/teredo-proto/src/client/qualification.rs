@@ -11,6 +11,7 @@ use crate::client::advertisement::Answer;
 use crate::client::exchange::{Exchange, Progress};
 use crate::client::helper::Registration;
 use crate::client::maintenance::Service;
+use crate::client::traversal::AddressPool;
 use crate::client::{Client, Phase, advertisement};
 use crate::random::Random;
 use crate::reason::DropReason;
@@ -30,6 +31,7 @@ impl Client {
     /// Qualifies as if for the first time.
     pub(super) fn qualify_afresh(&mut self, now: Instant) {
         self.backoff = Backoff::default();
+        self.pool = AddressPool::default();
         self.set_nat_kind(NatKind::Unknown);
         self.qualify(now);
     }
@@ -161,6 +163,7 @@ impl Client {
     fn secondary_answered(&mut self, now: Instant, found: Mapping, second: Mapping) {
         let kind = self.classify(found.mapped, second.mapped);
         self.set_nat_kind(kind);
+        self.note_mappings(now, [found.mapped, second.mapped]);
         if self.is_unusable(kind) {
             self.fail(now, OfflineReason::SymmetricNat);
         } else {
@@ -218,7 +221,9 @@ impl Client {
     pub(super) fn classify(&self, first: SocketAddrV4, second: SocketAddrV4) -> NatKind {
         let local = self.config.local_address;
         let local = local.map(|address| SocketAddrV4::new(address, self.config.service_port));
-        if first.ip() != second.ip() {
+        // Two mappings may have got one address of several.
+        let is_chance = first.port() != second.port() && self.pool.is_plural();
+        if first.ip() != second.ip() || is_chance {
             NatKind::AddressSymmetric
         } else if first.port() != second.port() {
             NatKind::PortSymmetric

@@ -133,6 +133,11 @@ impl Client {
         } else if !scope::is_global(source) {
             return Err(DropReason::ImpossibleIpv6Source);
         }
+        if let Local::Random(number) = on
+            && self.owner_of_port(number) != Some(source)
+        {
+            return Err(DropReason::UnprovenPeer); // closed, or there for somebody else
+        }
         if datagram.authentication.is_some() {
             return Err(DropReason::UnexpectedEncapsulation);
         }
@@ -237,6 +242,9 @@ impl Client {
         }
         // What nobody asked for has no effect at all: no entry, no proof, no bubble, no test.
         let pass = self.check_policy(now, accepted)?;
+        if let Some(id) = known {
+            self.note_hit(id, accepted);
+        }
         if let Some(id) = known
             && let Some(path) = self.peers[id].proven_path()
             && path.is_of(accepted.from, accepted.on)
@@ -306,7 +314,7 @@ impl Client {
     ) -> Inbound {
         self.peers.touch(now, id);
         let peer = &mut self.peers[id];
-        peer.approach.is_answered = true;
+        peer.approach.is_answered |= !accepted.is_bubble();
         peer.approach.is_in_question &= accepted.is_plain_bubble();
         let is_settled = peer.is_settled() && peer.is_heard_within(now, PEER_VALID);
         if is_settled && !accepted.is_bubble() {
@@ -361,6 +369,9 @@ impl Client {
             return Err(DropReason::UnprovenPeer);
         }
         self.note_symmetric_peer(id, accepted);
+        if !self.knows_nonce(id, accepted) && self.take_opener(id, accepted) {
+            return Ok(Inbound::Consumed);
+        }
         let is_taken = self.knows_nonce(id, accepted)
             && (self.adopt(now, id, accepted) || self.note_other_way(id, accepted));
         if !is_taken {
@@ -433,7 +444,7 @@ impl Client {
         } else {
             self.peers[id].approach.is_in_question = false;
         }
-        self.peers[id].approach.is_answered = true;
+        self.peers[id].approach.is_answered |= !accepted.is_bubble();
         let path = self.directed(id, accepted.path());
         let asks = accepted.trailers.neighbor_discovery.is_some();
         if accepted.is_bubble() && !asks && self.peers[id].route(now) != Some(path) {
@@ -502,6 +513,7 @@ impl Client {
         peer.last_reception = Some(now);
         peer.bubbles.reset();
         self.peers.touch(now, id);
+        self.note_way(now, id, path);
         self.note_helped(id, path);
         if matches!(path.via, Local::Primary | Local::Helper) {
             self.release_random_port(id);

@@ -85,6 +85,7 @@ impl Client {
     /// Forgets what was proven about all peers. Their bubble limits stay.
     pub(super) fn distrust_all(&mut self) {
         self.neighbours = Neighbours::default();
+        self.end_probing(None);
         for id in self.peers.ids() {
             self.peers.expose(id);
             self.peers.set_deadline(id, None);
@@ -98,10 +99,7 @@ impl Client {
 
     /// Searches as if the peer had never been met.
     pub(super) fn begin_bubbles(&mut self, now: Instant, id: PeerId) {
-        let peer = &mut self.peers[id];
-        peer.search = Search::Bubbles;
-        peer.trust = Trust::Unproven;
-        peer.approach.begin(now);
+        self.search_anew(now, id);
         self.advance_bubbles(now, id);
     }
 
@@ -112,6 +110,9 @@ impl Client {
         if bubbles.is_exhausted(now) {
             return match self.peers[id].route(now) {
                 Some(path) => self.settle(now, id, path),
+                None if self.is_probing(id) => {
+                    self.peers.set_deadline(id, Some(now + ATTEMPT_GAP));
+                }
                 None => self.give_up(now, id),
             };
         }

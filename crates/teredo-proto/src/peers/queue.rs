@@ -74,6 +74,11 @@ impl QueueBudget {
         Self { used_bytes: 0, limit_bytes }
     }
 
+    /// What is charged.
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.used_bytes
+    }
+
     /// Charges for a packet that is kept outside of a peer's queue.
     ///
     /// # Errors

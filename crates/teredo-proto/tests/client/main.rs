@@ -5,7 +5,9 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod address;
+mod address_pool;
 mod advertisement;
+mod birthday;
 mod bubbles;
 mod bytes;
 mod deferred_open;

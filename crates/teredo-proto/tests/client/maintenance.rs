@@ -229,6 +229,27 @@ fn the_comparison_is_repeated_after_a_change_and_every_half_hour() {
     assert_eq!(bench.client.nat_kind(), NatKind::PortSymmetric);
 }
 
+/// Answers of the secondary address may get lost, and without one a symmetric NAT is not met.
+#[test]
+fn an_unknown_kind_of_nat_is_asked_for_again_after_five_minutes() {
+    let mut bench = Bench::started(config());
+    bench.answer(server(), mapped());
+    bench.wait_s(12.0);
+    assert_eq!(bench.client.nat_kind(), NatKind::Unknown);
+    bench.take();
+    let failed_at = bench.now;
+    loop {
+        wait_for_refresh(&mut bench);
+        bench.answer(server(), mapped());
+        let asked = bench.take().iter().any(|sent| sent.is_to(secondary()));
+        let passed = bench.now.since(failed_at).as_secs();
+        assert_eq!(asked, passed >= 5 * 60, "{passed}");
+        if asked {
+            break;
+        }
+    }
+}
+
 //= C-MAINT-12: three tries of 4 s, then down, the name resolved again, and qualification anew
 #[test]
 fn a_lost_server_takes_the_client_down_and_qualifies_again() {

@@ -55,6 +55,23 @@ fn an_echo_test_comes_first() {
     assert_ne!(nonce(&test[0]), nonce(&test[2]));
 }
 
+//= SEC-05: six bubbles for an indirect one, that of the test among them
+#[test]
+fn the_bubble_of_the_test_is_one_of_six() {
+    let mut bench = Bench::sequential();
+    let four = crate::bytes::alternates(&["10.0.0.1:1", "10.0.0.2:2", "10.0.0.3:3", "10.0.0.4:4"]);
+    let mut sent = bench.call(&four);
+    let random = bench.bind(50_000);
+    let test = bench.take();
+    let nonces = [nonce(&test[0]), nonce(&test[2])];
+    sent.extend(test);
+    for (server, nonce, port) in [(server(), nonces[0], 1200), (secondary(), nonces[1], 1202)] {
+        assert_eq!(tell(&mut bench, random, server, nonce, port), Inbound::Consumed);
+    }
+    sent.extend(bench.take());
+    assert_eq!(sent.iter().filter(|sent| sent.is_bubble()).count(), 6, "{sent:?}");
+}
+
 /// The bubble of the test goes to the port that the peer has announced, if it has.
 #[test]
 fn the_test_aims_at_the_peers_random_port() {

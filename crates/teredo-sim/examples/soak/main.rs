@@ -1,7 +1,9 @@
-//! Random worlds, many of them: `soak --runs N --seed S [--verbose] [--pcap DIR]`.
+//! Random worlds, many of them: `soak [--runs N] [--seed S] [--verbose] [--pcap DIR]`, or one that
+//! a file of bytes is: `soak --input FILE`.
 //!
 //! Run *i* has the seed S + *i*. The first violation ends the soak with exit status 1 and tells how
-//! to see it again. `--verbose` prints the log of each run, `--pcap` writes what was on its wires.
+//! to see it again. `--verbose` prints what happened in each run, `--pcap` writes what was on its
+//! wires.
 
 #![allow(
     clippy::disallowed_macros,
@@ -9,26 +11,27 @@
     reason = "a program with arguments, output and a clock; what it runs has none"
 )]
 
-mod scenario;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use scenario::{Failure, Outcome};
+use teredo_sim::scenario::{self, Failure, Outcome};
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
         Err(message) => {
-            eprintln!("{message}\nusage: soak --runs N --seed S [--verbose] [--pcap DIR]");
+            eprintln!("{message}\n{USAGE}");
             return ExitCode::from(2);
         }
     };
     let soak = Soak::new(arguments);
+    if let Some(path) = &soak.arguments.input {
+        return soak.replay(path);
+    }
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..workers {
@@ -43,11 +46,12 @@ struct Arguments {
     seed: u64,
     verbose: bool,
     pcap: Option<PathBuf>,
+    input: Option<PathBuf>,
 }
 
 impl Arguments {
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut arguments = Self { runs: 1000, seed: 1, verbose: false, pcap: None };
+        let mut arguments = Self { runs: 1000, seed: 1, verbose: false, pcap: None, input: None };
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
             let number = |value: String| {
@@ -58,6 +62,7 @@ impl Arguments {
                 "--seed" => arguments.seed = number(value()?)?,
                 "--verbose" => arguments.verbose = true,
                 "--pcap" => arguments.pcap = Some(value()?.into()),
+                "--input" => arguments.input = Some(value()?.into()),
                 _ => return Err(format!("unknown option {word}")),
             }
         }
@@ -83,6 +88,7 @@ struct Totals {
     packets_delivered: u64,
     simulated: Duration,
     most_bubbles: usize,
+    connections: u64,
     digest: u64,
 }
 
@@ -106,7 +112,7 @@ impl Soak {
                 return;
             }
             let seed = self.arguments.seed.wrapping_add(index);
-            match self.run(seed, index.is_multiple_of(REPEAT_EVERY)) {
+            match self.run(seed, &scenario::bytes(seed), index.is_multiple_of(REPEAT_EVERY)) {
                 Ok(outcome) => self.count(seed, &outcome),
                 Err(failure) => {
                     let mut failed = lock(&self.failed);
@@ -118,22 +124,39 @@ impl Soak {
         }
     }
 
-    fn run(&self, seed: u64, twice: bool) -> Result<Outcome, Failure> {
+    fn run(&self, seed: u64, bytes: &[u8], twice: bool) -> Result<Outcome, Failure> {
         let Arguments { verbose, pcap, .. } = &self.arguments;
         let run = || {
             let watched = *verbose || pcap.is_some();
-            let caught = catch_unwind(AssertUnwindSafe(|| scenario::run(seed, watched)));
-            caught.unwrap_or_else(|_| Err(Failure::new("panic")))
+            let caught = catch_unwind(AssertUnwindSafe(|| scenario::run(bytes, watched)));
+            caught.unwrap_or_else(|_| Err(failure("panic")))
         };
         let outcome = run()?;
         if *verbose {
-            println!("seed {seed}: trace {:016x}\n{}", outcome.trace, outcome.log);
+            println!("seed {seed}: trace {:016x}\n{}", outcome.trace, outcome.story);
         }
         if twice && run()?.trace != outcome.trace {
-            return Err(Failure::new("the same seed gave another trace"));
+            return Err(failure("the same seed gave another trace"));
         }
         self.write_captures(seed, &outcome.captures);
         Ok(outcome)
+    }
+
+    /// Runs what a file says, and tells all about it.
+    fn replay(&self, path: &Path) -> ExitCode {
+        let run = std::fs::read(path).map_err(|error| failure(&error.to_string()));
+        match run.and_then(|bytes| scenario::run(&bytes, true)) {
+            Ok(outcome) => {
+                println!("{}", outcome.story);
+                self.write_captures(0, &outcome.captures);
+                ExitCode::SUCCESS
+            }
+            Err(failure) => {
+                println!("{}\n{}: {}", failure.story, path.display(), failure.what);
+                self.write_captures(0, &failure.captures);
+                ExitCode::FAILURE
+            }
+        }
     }
 
     fn write_captures(&self, seed: u64, captures: &[(String, Vec<u8>)]) {
@@ -152,6 +175,7 @@ impl Soak {
         totals.packets_sent += outcome.packets_sent;
         totals.packets_delivered += outcome.packets_delivered;
         totals.simulated += outcome.simulated;
+        totals.connections += outcome.connections;
         totals.most_bubbles = totals.most_bubbles.max(outcome.most_bubbles);
         // Runs end in any order.
         totals.digest = totals.digest.wrapping_add(outcome.trace ^ seed);
@@ -164,7 +188,7 @@ impl Soak {
 
     fn report(&self) -> ExitCode {
         if let Some((seed, failure)) = &*lock(&self.failed) {
-            println!("{}", failure.log);
+            println!("{}", failure.story);
             self.write_captures(*seed, &failure.captures);
             println!("soak: VIOLATION with seed {seed}: {}", failure.what);
             println!(
@@ -176,8 +200,8 @@ impl Soak {
         let (totals, done) = (lock(&self.totals), self.done.load(Ordering::Relaxed));
         println!(
             "soak: {done} runs from seed {}, no violation: {:.1} s, {:.0} runs/s, {:.0} simulated \
-             hours, {} frames, {} of {} packets delivered, at most {} bubbles in 10 s, digest \
-             {:016x}",
+             hours, {} frames, {} of {} packets delivered, {} connections in peace, at most {} \
+             bubbles in 10 s, digest {:016x}",
             self.arguments.seed,
             self.started.elapsed().as_secs_f64(),
             self.rate(done),
@@ -185,6 +209,7 @@ impl Soak {
             totals.frames,
             totals.packets_delivered,
             totals.packets_sent,
+            totals.connections,
             totals.most_bubbles,
             totals.digest,
         );
@@ -196,11 +221,17 @@ impl Soak {
     }
 }
 
+fn failure(what: &str) -> Failure {
+    Failure { what: what.to_owned(), story: String::new(), captures: Vec::new() }
+}
+
 /// A lock that a panicking run does not spoil for the others.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+const USAGE: &str =
+    "usage: soak [--runs N] [--seed S] [--verbose] [--pcap DIR] | soak --input FILE [--pcap DIR]";
 /// Every so many runs one is done twice, to see that it is the same again.
 const REPEAT_EVERY: u64 = 50;
 const PROGRESS_EVERY: u64 = 5000;

@@ -84,6 +84,11 @@ impl Nat {
         self.explicit.by_external.retain(|_, (inside, _)| *inside != internal);
     }
 
+    /// Loses all explicit mappings.
+    pub fn forget_explicit(&mut self) {
+        self.explicit.clear();
+    }
+
     /// The explicit mapping of an internal endpoint.
     pub fn explicit_mapping(&self, now: Instant, internal: SocketAddrV4) -> Option<SocketAddrV4> {
         self.explicit.external(now, internal)

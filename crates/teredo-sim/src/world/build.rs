@@ -119,7 +119,7 @@ impl World {
     }
 
     /// Gives a client an explicit mapping for good, if its NAT does that.
-    fn give_explicit(&mut self, host: HostId) {
+    pub(super) fn give_explicit(&mut self, host: HostId) {
         let Place::Behind(NatId(nat)) = self.hosts[host.0].place else { return };
         let nat = &mut self.nats[nat].nat;
         let service = self.hosts[host.0].services.first().and_then(|it| it.sockets.first());
@@ -373,7 +373,7 @@ impl World {
         id
     }
 
-    fn add_address(&mut self, id: HostId, first: u8) -> Ipv4Addr {
+    pub(super) fn add_address(&mut self, id: HostId, first: u8) -> Ipv4Addr {
         let place = self.hosts[id.0].place;
         let address = self.free_address(place, first);
         self.attachments.insert((place, address), Attachment::Host(id));
@@ -400,7 +400,7 @@ impl World {
         address((first..LAST).find(is_free).unwrap_or(LAST))
     }
 
-    fn filter(&self, host: HostId) -> Ipv4Filter {
+    pub(super) fn filter(&self, host: HostId) -> Ipv4Filter {
         Ipv4Filter {
             allowed: Ipv4Cidr::new(Ipv4Addr::new(203, 0, 113, 0), 24).into_iter().collect(),
             own: self.hosts[host.0].addresses.clone(),
@@ -420,7 +420,7 @@ fn private_network(nat: usize) -> Option<Ipv4Cidr> {
 // The last byte of addresses in 203.0.113.0/24, as in the lab.
 const FIRST_SERVER: u8 = 10;
 const FIRST_RELAY: u8 = 30;
-const FIRST_HOST: u8 = 60;
+pub(super) const FIRST_HOST: u8 = 60;
 const FIRST_NAT: u8 = 101;
 /// Private networks are 192.168.n.0/24; their NAT would be .1.
 const FIRST_INSIDE: u8 = 2;

@@ -1,15 +1,16 @@
 //! How packets get from host to host, through NATs, roles and stacks.
 
-use core::net::{Ipv6Addr, SocketAddrV4};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 
 use teredo_proto::role::TRANSMIT_LEN_MAX;
 use teredo_proto::{Arrival as RoleArrival, Event, Inbound, Local, Outbound, Transmit};
 use teredo_wire::address::is_teredo;
 use teredo_wire::helper::Frame;
-use teredo_wire::{Datagram as Teredo, Ipv6};
+use teredo_wire::{Datagram as Teredo, Ipv6, TeredoAddress};
 
 use crate::asked;
+use crate::audit::Offence;
 use crate::host::{Datagram, Host, HostId, MAPPER, Plan};
 use crate::icmp::{IcmpError, Problem};
 use crate::link::Crossing;
@@ -32,6 +33,8 @@ pub(crate) enum Arrival {
     NatOutside(NatId, Datagram),
     /// At a NAT, from the inside.
     NatInside(NatId, Datagram),
+    /// At a host, what has come of asking its gateway by UPnP.
+    Upnp(HostId),
     /// An ICMP error at a host.
     HostError(HostId, IcmpError),
     /// An ICMP error at a NAT, from the outside.
@@ -48,6 +51,7 @@ impl World {
             Arrival::Host(host, datagram) => self.on_host(host, datagram),
             Arrival::NatOutside(nat, datagram) => self.on_nat_outside(nat, datagram),
             Arrival::NatInside(nat, datagram) => self.on_nat_inside(nat, datagram),
+            Arrival::Upnp(host) => self.on_upnp(host),
             Arrival::HostError(host, error) => self.on_host_error(host, error),
             Arrival::NatError(nat, error) => self.on_nat_error(nat, error),
             Arrival::Ipv6(host, packet) => self.on_ipv6(host, &packet),
@@ -176,6 +180,9 @@ impl World {
             host.mailbox.push(datagram);
             return;
         };
+        if self.is_audited {
+            service.audit.note_received(self.now, &service.plan, [*from, *to], payload);
+        }
         let arrival = RoleArrival { from: *from, on };
         let inbound = service.role.as_role_mut().handle_datagram(self.now, arrival, payload);
         match inbound {
@@ -221,21 +228,33 @@ impl World {
     fn give_to_role(&mut self, host: HostId, index: usize, packet: &[u8]) {
         let service = &mut self.hosts[host.0].services[index];
         match service.take_packet(self.now, packet) {
-            Outbound::Send { to, via } => {
-                if let Some(from) = service.endpoint(via) {
-                    self.send_from(host, Datagram { from, to, payload: packet.to_vec() });
-                }
-            }
+            Outbound::Send { to, via } => self.send_via(host, index, (to, via), packet.to_vec()),
             Outbound::Wrap { header, to, via } => {
-                if let Some(from) = service.endpoint(via) {
-                    let payload = [&header[..], packet].concat();
-                    self.send_from(host, Datagram { from, to, payload });
-                }
+                self.send_via(host, index, (to, via), [&header[..], packet].concat());
             }
             Outbound::Queued => {}
             Outbound::Dropped(reason) => self.note(host, Happened::Dropped(reason)),
         }
         self.drain(host, index);
+    }
+
+    /// Sends what a role wants to send from one of its sockets.
+    fn send_via(
+        &mut self,
+        host: HostId,
+        index: usize,
+        (to, via): (SocketAddrV4, Local),
+        payload: Vec<u8>,
+    ) {
+        let (is_audited, now) = (self.is_audited, self.now);
+        let service = &mut self.hosts[host.0].services[index];
+        let Some(from) = service.endpoint(via) else { return };
+        if is_audited
+            && let Err(offence) = service.audit.note_sent(now, &service.plan, to, &payload)
+        {
+            self.violation = Some(Violation::Offended(host, offence));
+        }
+        self.send_from(host, Datagram { from, to, payload });
     }
 
     /// Takes out of a role what it wants to send and tell.
@@ -252,9 +271,7 @@ impl World {
                 Some(Transmit::Datagram { to, via, len }) => {
                     let payload = buffer[..len].to_vec();
                     self.meter(host, index, &payload);
-                    if let Some(from) = self.hosts[host.0].services[index].endpoint(via) {
-                        self.send_from(host, Datagram { from, to, payload });
-                    }
+                    self.send_via(host, index, (to, via), payload);
                 }
                 Some(Transmit::Packet { len }) => {
                     self.ledger.note_report(&buffer[..len]);
@@ -291,10 +308,48 @@ impl World {
             } else if let Event::ReleasePort(local) = event {
                 let sockets = &mut self.hosts[host.0].services[index].sockets;
                 sockets.retain(|(socket, _)| *socket != local);
+            } else if let Event::MapPeer { local_port, remote } = event {
+                self.map_peer(host, local_port, remote);
+            } else if let Event::UnmapPeer { local_port, remote } = event {
+                self.unmap_peer(host, local_port, remote);
             }
+            self.audit_event(host, index, event);
             self.note(host, Happened::Event(event));
         }
         self.violation = Some(Violation::Torrent(host));
+    }
+
+    /// Checks what a client says of itself.
+    fn audit_event(&mut self, host: HostId, index: usize, event: Event) {
+        if !self.is_audited {
+            return;
+        }
+        let audited = if let Event::StateChanged(state) = event {
+            self.hosts[host.0].services[index].audit.note_state(state)
+        } else if let Event::AddressChanged(Some((address, _))) = event {
+            let mapped = TeredoAddress::parse(address).map(|address| *address.mapped.ip());
+            let is_true = mapped.is_some_and(|mapped| self.is_seen_as(host, mapped));
+            if is_true { Ok(()) } else { Err(Offence::Address(address)) }
+        } else {
+            Ok(())
+        };
+        if let Err(offence) = audited {
+            self.violation = Some(Violation::Offended(host, offence));
+        }
+    }
+
+    /// Whether the Internet may see packets of a host come from `address`.
+    fn is_seen_as(&self, host: HostId, address: Ipv4Addr) -> bool {
+        let mut place = self.hosts[host.0].place;
+        let mut outermost = None;
+        while let Place::Behind(nat) = place {
+            outermost = Some(nat);
+            place = self.nats[nat.0].place;
+        }
+        match outermost {
+            Some(nat) => self.nats[nat.0].nat.owns(address),
+            None => self.hosts[host.0].addresses.contains(&address),
+        }
     }
 
     /// Gives a role one more socket, on a random port, and what it wants to send with it its way.
@@ -323,7 +378,8 @@ impl World {
         };
         let Host { services, stack, .. } = &mut self.hosts[id.0];
         let policy = asked::policy(&services[index].plan);
-        if !policy.is_none_or(|policy| stack.asked.permits(self.now, policy, packet)) {
+        if !policy.is_none_or(|policy| stack.asked.permits(self.now, policy, &stack.native, packet))
+        {
             self.violation = Some(Violation::Unsolicited(id));
         }
         let host = &self.hosts[id.0];

@@ -140,6 +140,11 @@ impl World {
         self.bubbles.total()
     }
 
+    /// Keeps books of each role that is added from now on; what they forbid is a violation.
+    pub fn audit(&mut self) {
+        self.is_audited = true;
+    }
+
     /// A NAT.
     pub fn nat(&self, nat: NatId) -> &Nat {
         &self.nats[nat.0].nat

@@ -353,7 +353,7 @@ impl Watching for ClientHost<'_> {
 }
 
 impl Host<Client> for ClientHost<'_> {
-    fn handle_event(&mut self, _: Instant, _: &mut Client, event: Event) -> io::Result<()> {
+    fn handle_event(&mut self, now: Instant, client: &mut Client, event: Event) -> io::Result<()> {
         match event {
             Event::AddressChanged(address) => self.tunnel.set_address(address)?,
             Event::AddressDeprecated => self.tunnel.deprecate_address()?,
@@ -366,6 +366,12 @@ impl Host<Client> for ClientHost<'_> {
                 "server {} asks for a new key for this client; the old one still serves",
                 self.args.server_name()
             )),
+            Event::MapPeer { local_port, remote } => {
+                self.mapping.map_peer(now, client, (local_port, remote));
+            }
+            Event::UnmapPeer { local_port, remote } => {
+                self.mapping.unmap_peer(now, (local_port, remote));
+            }
             Event::KeyRenewal(false)
             | Event::StateChanged(_)
             | Event::NatKindChanged(_)

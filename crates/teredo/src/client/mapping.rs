@@ -56,6 +56,22 @@ impl Mapping {
         self.tell(now, client);
     }
 
+    /// Asks for the external endpoint of a flow, given as local port and remote endpoint.
+    pub(super) fn map_peer(
+        &mut self,
+        now: Instant,
+        client: &mut Client,
+        flow: (u16, SocketAddrV4),
+    ) {
+        self.port.map_peer(now, flow);
+        self.tell(now, client);
+    }
+
+    /// Gives that back.
+    pub(super) fn unmap_peer(&mut self, now: Instant, flow: (u16, SocketAddrV4)) {
+        self.port.unmap_peer(now, flow);
+    }
+
     /// Takes what has arrived.
     pub(super) fn receive(&mut self, now: Instant, client: &mut Client) {
         self.port.receive(now);

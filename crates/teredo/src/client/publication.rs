@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 use std::num::{NonZeroU16, NonZeroU32};
 
 use teredo_control::{self as control, Nat, Network, Role, ServerAddress};
-use teredo_proto::client::Client;
+use teredo_proto::client::{Client, Traversal};
 use teredo_proto::role::{NatKind, OfflineReason, State};
 
 use super::Args;
@@ -17,8 +17,15 @@ pub(crate) fn settings(args: &Args) -> control::Snapshot {
         refresh_interval_s: args.refresh_interval,
         client_port: NonZeroU16::new(args.port),
         from_policy: args.from_policy.clone(),
+        without: switched_off(args),
         ..control::Snapshot::default()
     }
+}
+
+/// Techniques that are on by default and here are not.
+fn switched_off(args: &Args) -> Option<String> {
+    let off = Traversal::default().without(args.traversal());
+    (off != Traversal::NONE).then(|| off.to_string())
 }
 
 /// The client now, but for why it is off-line. `local` is its socket, if the network, which is of

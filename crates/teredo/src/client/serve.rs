@@ -103,6 +103,7 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     config.determine_interval = args.determine_interval;
     config.dormant_after = args.dormant_after();
     config.strict = args.strict;
+    config.traversal = args.traversal();
     config.secret = secret;
     config.filter = filter;
     config.policy = gate.policy();

@@ -93,6 +93,7 @@ enum Tlv {
     AlternateAddress { addresses: Vec<SocketAddrV4> },
     NeighborDiscovery { discovery: &'static str },
     RandomPort { port: u16 },
+    Birthday { part: &'static str, nonce: String },
     Ignored { number: u8, value: String },
 }
 
@@ -105,6 +106,9 @@ impl Tlv {
             }
             Trailer::NeighborDiscovery(kind) => Self::NeighborDiscovery { discovery: kind.name() },
             Trailer::RandomPort(port) => Self::RandomPort { port },
+            Trailer::Birthday(offer) => {
+                Self::Birthday { part: offer.part.name(), nonce: Hex(&offer.nonce).to_string() }
+            }
             Trailer::Ignored { kind, value } => {
                 Self::Ignored { number: kind, value: Hex(value).to_string() }
             }

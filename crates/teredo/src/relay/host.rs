@@ -184,7 +184,9 @@ impl Host<Relay> for RelayHost {
             | Event::PeerReached(_)
             | Event::PeerUnreachable(_)
             | Event::BindPort(_)
-            | Event::ReleasePort(_) => {}
+            | Event::ReleasePort(_)
+            | Event::MapPeer { .. }
+            | Event::UnmapPeer { .. } => {}
         }
         Ok(())
     }

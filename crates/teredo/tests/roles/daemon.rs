@@ -465,6 +465,7 @@ fn a_configuration_that_makes_no_sense_is_told_in_one_line() {
         ("[client]\ntype = \"relay\"\n", "[client] type: invalid value 'relay'"),
         ("[client]\nstrict = \"yes\"\n", "[client] strict: unexpected value 'yes'"),
         ("[client]\nallow-ipv4 = [\"x\"]\n", "[client] allow-ipv4: invalid value 'x'"),
+        ("[client]\nwithout = [\"teleport\"]\n", "[client] without: invalid value 'teleport'"),
         ("[client]\ntimeout = 3\n", "[client] has no setting timeout"),
         ("[server]\n", "[server]: the following required arguments were not provided: --address"),
     ] {

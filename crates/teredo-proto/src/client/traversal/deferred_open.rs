@@ -49,7 +49,8 @@ impl Client {
 
     /// Makes sure that the indirect bubble to come takes no port from the NAT: the predicted one.
     /// Twice, because a loss would go unnoticed.
-    pub(super) fn open_way_to_server(&mut self, peer: &TeredoAddress) {
+    pub(super) fn open_way_to_server(&mut self, now: Instant, peer: &TeredoAddress) {
+        self.need_helper(now); // it is asked with the bubble at the latest, and by another mapping
         if peer.server == self.config.server {
             return;
         }

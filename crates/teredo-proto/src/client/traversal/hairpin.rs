@@ -14,7 +14,7 @@ use crate::time::Instant;
 impl Client {
     /// The endpoints an indirect bubble names beside the embedded one: the local one, and the one
     /// that a gateway keeps for us, if that is not the embedded one (section 5.6.4.1); then that of
-    /// the helper.
+    /// the helper, and as many addresses of a pool as there is room for.
     pub(super) fn own_alternates(&mut self, now: Instant, id: PeerId) -> Vec<SocketAddrV4> {
         if !self.config.traversal.hairpin {
             return Vec::new();
@@ -23,7 +23,9 @@ impl Client {
         let local = self.config.local_address;
         let local = local.map(|address| SocketAddrV4::new(address, self.config.service_port));
         let named = local.into_iter().chain(self.alternate_mapping()).chain(helper);
-        named.filter(|endpoint| !is_impossible(endpoint)).collect()
+        let mut named: Vec<_> = named.filter(|endpoint| !is_impossible(endpoint)).collect();
+        named.extend(self.pool_alternates(id, Alternates::MAX - named.len()));
+        named
     }
 
     /// Stores what other endpoints the peer names, in place of those it named before. They may be
@@ -36,6 +38,9 @@ impl Client {
         let usable = alternates.endpoints().take(Alternates::MAX);
         let usable: Box<[_]> =
             usable.filter(|&endpoint| self.may_try_alternate(endpoint)).collect();
+        if self.names_pool(id, &usable) {
+            self.peers[id].approach.called_at = None; // it is to try again, at once
+        }
         self.peers[id].approach.alternates = usable;
     }
 

@@ -6,7 +6,7 @@ use core::time::Duration;
 use teredo_wire::trailer::NeighborDiscovery;
 
 use crate::client::Client;
-use crate::client::peer::{Search, Trust};
+use crate::client::peer::Search;
 use crate::client::reception::Accepted;
 use crate::peers::{ATTEMPT_GAP, PeerId};
 use crate::time::Instant;
@@ -38,14 +38,12 @@ impl Client {
             let allowed_at = peer.bubbles.allowed_at();
             return self.peers.set_deadline(id, Some(allowed_at));
         }
-        if is_last {
-            (peer.search, peer.trust) = (Search::Bubbles, Trust::Unproven);
-        }
         self.peers.set_deadline(id, Some(now + ATTEMPT_GAP));
         self.counters.bubbles_sent += 1;
         let solicitation = Some(NeighborDiscovery::Solicitation);
         self.send_direct(now, id, (path.to, path.via), solicitation);
         if is_last {
+            self.search_anew(now, id);
             self.approach(now, id);
         }
     }

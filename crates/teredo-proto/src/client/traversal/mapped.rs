@@ -81,6 +81,12 @@ impl Client {
         false
     }
 
+    /// Whether something that came along this way shows nothing of our way to the peer: the gateway
+    /// lets all in, while our packets leave from ports that the peer's NAT may not let in.
+    pub(super) fn is_one_way(&self, path: Path) -> bool {
+        path.via == Local::Primary && self.is_kept()
+    }
+
     /// Whether such a gateway is the only NAT before us, and a symmetric one.
     fn is_kept(&self) -> bool {
         self.explicit_mapping().is_some()
@@ -90,5 +96,6 @@ impl Client {
     }
 }
 
-/// Attempts in which a peer has to say that it hears us: in the second one the helper is named.
-const QUESTIONS_MAX: u8 = 3;
+/// Attempts in which a peer has to say that it hears us: in the second one the helper is named, and
+/// where a NAT has several addresses there is one more.
+const QUESTIONS_MAX: u8 = 4;

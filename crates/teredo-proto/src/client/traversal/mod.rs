@@ -10,11 +10,14 @@
 //!
 //! What was learnt stays with the peer's entry, so that the next attempt begins with it.
 
+mod address_pool;
+mod birthday;
 mod deferred_open;
 mod hairpin;
 mod helper;
 mod load_reduction;
 mod mapped;
+mod peer_mapping;
 mod port_preserving;
 mod ports;
 mod sequential;
@@ -27,6 +30,8 @@ use core::time::Duration;
 use teredo_wire::trailer::{Alternates, NeighborDiscovery};
 use teredo_wire::{TEREDO_PORT, TeredoAddress};
 
+pub(super) use self::address_pool::AddressPool;
+pub(super) use self::birthday::Probing;
 pub(super) use self::ports::RandomPorts;
 pub use self::switches::{Traversal, UnknownTechnique};
 use crate::client::Client;
@@ -59,8 +64,11 @@ pub(super) struct Approach {
     heard_call_at: Instant,
     /// Where our last direct bubble with the peer's nonce went.
     introduced: Option<(SocketAddrV4, Local)>,
-    /// Whether something has come from the peer since then.
+    /// Whether a packet has come from the peer since then: bubbles also come from who does not know
+    /// where we are.
     pub(super) is_answered: bool,
+    /// How often it was repeated because of that.
+    repeats: u8,
     /// A bubble came from another endpoint than the embedded one: Symmetric Peer.
     is_symmetric: bool,
     /// The peer reaches us, and whether we reach it is not known.
@@ -73,10 +81,14 @@ pub(super) struct Approach {
     pub(super) data_sent_at: Option<Instant>,
     /// Bubbles that kept the random port in use since then: Connection Refresh Count.
     refresh_count: u8,
+    /// Which of the NAT's addresses the next indirect bubble begins with (`address_pool`).
+    pool_turn: u8,
 }
 
 impl Approach {
-    /// Begins a search: what the peer told long ago does not hold any more.
+    /// The next exchange begins: what the peer told long ago does not hold any more. Else the first
+    /// bubbles would go there, and while they do, what it announces now would not count (RFC 6081
+    /// section 5.4.4.4); and what one forged bubble said would stay where the peer announces none.
     pub(super) fn begin(&mut self, now: Instant) {
         if !self.is_called || now.since(self.heard_call_at) >= PEER_VALID {
             (self.is_called, self.peer_random_port) = (false, None);
@@ -99,6 +111,12 @@ enum RandomPort {
     Held(u16),
     /// There is none to be had, or it cannot be predicted: it is done without.
     Unusable,
+}
+
+impl RandomPort {
+    fn is_held(self) -> bool {
+        matches!(self, Self::Held(_))
+    }
 }
 
 impl Client {
@@ -125,7 +143,7 @@ impl Client {
         self.send_openers(now, id);
         let called_at = self.peers[id].approach.called_at;
         let may_call = called_at.is_none_or(|called_at| now.since(called_at) >= CALL_GAP);
-        if may_call && self.config.traversal.symmetric {
+        if may_call && self.uses_nonces() {
             self.call(now, id);
         }
     }
@@ -139,13 +157,34 @@ impl Client {
         accepted: &Accepted<'_>,
     ) {
         if self.peers[id].route(now).is_none() {
-            self.peers[id].trust = Trust::Unproven;
+            self.distrust(id);
+        }
+        if !self.peers[id].is_heard_within(now, PEER_VALID) {
+            self.peers[id].approach.begin(now);
         }
         let approach = &mut self.peers[id].approach;
         (approach.is_called, approach.heard_call_at) = (true, now);
         self.learn_nonce(id, accepted.trailers.nonce);
         self.learn_random_port(now, id, accepted.trailers.random_port);
         self.learn_alternates(id, accepted);
+        self.learn_birthday(now, id, accepted.trailers.birthday);
+    }
+
+    /// A search begins from nothing: no way is proven, and what was told long ago is no use.
+    pub(in crate::client) fn search_anew(&mut self, now: Instant, id: PeerId) {
+        self.peers[id].search = Search::Bubbles;
+        self.distrust(id);
+        self.peers[id].approach.begin(now);
+    }
+
+    /// Forgets a way that leads nowhere any more, with the random port that it went through: that
+    /// one is mapped for the old way, so that what it will be mapped for next cannot be told.
+    fn distrust(&mut self, id: PeerId) {
+        let path = self.peers[id].proven_path();
+        if path.is_some_and(|path| matches!(path.via, Local::Random(_))) {
+            self.release_random_port(id);
+        }
+        self.peers[id].trust = Trust::Unproven;
     }
 
     /// Whether a packet from another endpoint than the proven one may change the way to its peer:
@@ -192,8 +231,9 @@ impl Client {
     /// The proven way after another packet came along it: a bubble on the service port shows that
     /// no random port is needed any more (RFC 6081 section 5.4.4.5).
     pub(super) fn path_after(&self, path: Path, accepted: &Accepted<'_>) -> Path {
+        let on_primary = Path { via: Local::Primary, ..path };
         let is_better = accepted.is_bubble() && accepted.on == Local::Primary;
-        if is_better { Path { via: Local::Primary, ..path } } else { path }
+        if is_better && !self.is_one_way(on_primary) { on_primary } else { path }
     }
 
     /// Direct bubbles to wherever the peer may be: they open our NAT, and may get through.
@@ -206,7 +246,11 @@ impl Client {
         let question = is_in_question.then_some(NeighborDiscovery::Solicitation);
         self.send_direct(now, id, (peer.mapped, Local::Primary), question);
         self.send_random_openers(now, id, &peer);
-        let has_port = self.peers[id].approach.peer_random_port.is_some();
+        // One to the peer's random port, or out of our own, be it to test it.
+        let approach = &self.peers[id].approach;
+        let has_port = approach.peer_random_port.is_some()
+            || approach.random_port.is_held()
+            || self.needs_random_port(id);
         self.send_alternate_openers(now, id, if has_port { 2 } else { 1 });
     }
 
@@ -228,6 +272,7 @@ impl Client {
             random_port: self.ports.prediction(self.peers[id].approach.random_port),
             alternates: self.own_alternates(now, id),
             discovery: None,
+            birthday: self.birthday_offer(id),
         };
         let server = SocketAddrV4::new(peer.server, TEREDO_PORT);
         self.send_bubble(now, (server, Local::Primary), peer.to_ipv6(), trailers);
@@ -245,13 +290,16 @@ impl Client {
         let approach = &mut self.peers[id].approach;
         let nonce = approach.nonce_received;
         if nonce.is_some() {
+            if approach.introduced != Some(to) || approach.is_answered {
+                approach.repeats = 0;
+            }
             (approach.introduced, approach.is_answered) = (Some(to), false);
         }
         let random_port = match to.1 {
             Local::Random(_) => self.ports.prediction(approach.random_port),
             Local::Primary | Local::Secondary | Local::Helper | Local::Discovery => None,
         };
-        let trailers = Trailers { nonce, random_port, alternates: Vec::new(), discovery };
+        let trailers = Trailers { nonce, random_port, discovery, ..Trailers::default() };
         self.peers[id].bubbles.note_transmission(now);
         self.send_bubble(now, to, address, trailers);
     }

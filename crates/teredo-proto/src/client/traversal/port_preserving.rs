@@ -7,19 +7,19 @@ use teredo_wire::TeredoAddress;
 
 use crate::client::Client;
 use crate::client::peer::{Search, Trust};
-use crate::client::qualification::is_symmetric;
 use crate::client::traversal::RandomPort;
 use crate::client::traversal::ports::REFRESH_TIMER;
 use crate::peers::PeerId;
-use crate::role::{Event, Local};
+use crate::role::{Event, Local, NatKind};
 use crate::time::Instant;
 
 impl Client {
-    /// Whether our NAT is one that random ports help against. One that does not preserve ports is
-    /// presumed to give them in sequence (section 3.4).
+    /// Whether our NAT is one that random ports help against: one address, for that is where the
+    /// peer looks for the port. One that does not preserve ports is presumed to give them in
+    /// sequence (section 3.4).
     pub(super) fn uses_random_ports(&self) -> bool {
         let traversal = &self.config.traversal;
-        is_symmetric(self.nat_kind)
+        self.nat_kind == NatKind::PortSymmetric
             && traversal.port_preserving
             && (traversal.sequential || self.is_port_preserving())
     }
@@ -32,17 +32,18 @@ impl Client {
     /// Whether an indirect bubble may go out now: there is a random port to announce, or none is
     /// needed, or none is to be had. Otherwise one is being prepared, and the bubble follows.
     pub(super) fn has_random_port_ready(&mut self, now: Instant, id: PeerId) -> bool {
+        if self.waits_for_addresses(id) {
+            return false;
+        }
         match self.peers[id].approach.random_port {
             RandomPort::Unusable => true,
-            RandomPort::Held(number) => {
-                self.ports.find(number).is_none_or(|port| port.is_bound && port.test.is_none())
-            }
+            RandomPort::Held(number) => self.ports.find(number).is_none_or(|port| port.is_ready()),
             RandomPort::None if self.needs_random_port(id) => !self.ask_for_random_port(now, id, 0),
             RandomPort::None => true,
         }
     }
 
-    fn needs_random_port(&self, id: PeerId) -> bool {
+    pub(super) fn needs_random_port(&self, id: PeerId) -> bool {
         self.uses_random_ports() && self.peers[id].trust == Trust::Unproven
     }
 
@@ -77,15 +78,24 @@ impl Client {
         local_port: Option<u16>,
     ) {
         let Local::Random(number) = local else { return };
+        if self.probing_port_bound(now, number, local_port) {
+            return;
+        }
         let is_port_preserving = self.is_port_preserving();
         let Some(port) = self.ports.find(number) else { return };
+        if port.peer.is_unspecified() {
+            return match local_port {
+                Some(_) => self.learn_from_port(now, number),
+                None => self.close_unowned_port(now, number),
+            };
+        }
         let Some(id) = self.peers.find(port.peer) else { return };
         let Some(local_port) = local_port else {
             let _ = self.ports.remove(self.peers.address(id));
             self.peers[id].approach.random_port = RandomPort::Unusable;
             return self.send_indirect(now, id);
         };
-        port.is_bound = true;
+        (port.is_bound, port.local_port) = (true, local_port);
         if !is_port_preserving {
             let tries = port.tries;
             return self.test_random_port(now, id, tries);
@@ -129,6 +139,21 @@ impl Client {
         }
     }
 
+    /// The peer that a random port is there for.
+    pub(in crate::client) fn owner_of_port(&self, number: u16) -> Option<Ipv6Addr> {
+        self.ports.owner(number).or_else(|| self.probing.owner(number))
+    }
+
+    /// Keeps room for a port that probing may find; `false` if there is none.
+    pub(super) fn reserve_random_port(&mut self) -> bool {
+        self.ports.is_one_reserved = true;
+        if self.ports.is_full() {
+            self.give_up_a_random_port();
+        }
+        self.ports.is_one_reserved = !self.ports.is_full();
+        self.ports.is_one_reserved
+    }
+
     /// Stores the port that the peer announces, unless a way that may depend on the old one was
     /// used lately (section 5.4.4.4).
     pub(super) fn learn_random_port(&mut self, now: Instant, id: PeerId, port: Option<u16>) {
@@ -157,6 +182,10 @@ impl Client {
     /// The same when the peer's entry is gone.
     pub(in crate::client) fn close_random_port(&mut self, peer: Ipv6Addr) {
         if let Some(port) = self.ports.remove(peer) {
+            if let Some(mapping) = port.mapping {
+                let (local_port, remote) = (port.local_port, mapping.remote);
+                self.events.push(Event::UnmapPeer { local_port, remote });
+            }
             self.events.push(Event::ReleasePort(Local::Random(port.number)));
         }
     }
@@ -165,6 +194,9 @@ impl Client {
     pub(in crate::client) fn advance_random_ports(&mut self, now: Instant) {
         while let Some(number) = self.ports.overdue_test(now) {
             self.random_port_test_failed(now, number);
+        }
+        while let Some(number) = self.ports.overdue_mapping(now) {
+            self.peer_mapping_failed(now, number);
         }
         if self.ports.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.ports.refresh_at = now + REFRESH_TIMER;

@@ -1,9 +1,10 @@
 //! The random ports in use: further sockets, each for one peer (RFC 6081 section 5.4.1).
 
-use core::net::Ipv6Addr;
+use core::net::{Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 
 use crate::client::traversal::RandomPort;
+use crate::client::traversal::peer_mapping::PeerMapping;
 use crate::client::traversal::sequential::EchoTest;
 use crate::role::RANDOM_PORTS_MAX;
 use crate::time::Instant;
@@ -13,6 +14,8 @@ use crate::time::Instant;
 pub(in crate::client) struct RandomPorts {
     uses: Vec<PortUse>,
     last_number: u16,
+    /// Room for one more is kept for what probing may find.
+    pub(super) is_one_reserved: bool,
     /// When they are looked through again: the Peer Refresh Timer of all peers.
     pub(super) refresh_at: Instant,
 }
@@ -21,9 +24,12 @@ pub(in crate::client) struct RandomPorts {
 #[derive(Debug)]
 pub(super) struct PortUse {
     pub(super) number: u16,
+    /// Whom it is for; unspecified for nobody, to learn by it (`address_pool`).
     pub(super) peer: Ipv6Addr,
     /// Whether its socket is there.
     pub(super) is_bound: bool,
+    /// The number that the socket has got.
+    pub(super) local_port: u16,
     /// Tests of other ports for the same peer before.
     pub(super) tries: u8,
     /// The external port that the NAT is expected to give it.
@@ -32,35 +38,66 @@ pub(super) struct PortUse {
     pub(super) is_closed: bool,
     /// What is being done to find that out.
     pub(super) test: Option<EchoTest>,
+    /// What the gateway was asked.
+    pub(super) mapping: Option<PeerMapping>,
+}
+
+impl PortUse {
+    fn new(number: u16, peer: Ipv6Addr) -> Self {
+        Self {
+            number,
+            peer,
+            is_bound: false,
+            local_port: 0,
+            tries: 0,
+            prediction: None,
+            is_closed: false,
+            test: None,
+            mapping: None,
+        }
+    }
 }
 
 impl RandomPorts {
     /// Takes a number for a port more; `None` when there are as many as may be.
     pub(super) fn insert(&mut self, now: Instant, peer: Ipv6Addr) -> Option<u16> {
-        if self.uses.len() >= RANDOM_PORTS_MAX {
+        if self.is_full() {
             return None;
         }
-        if self.refresh_at <= now {
-            self.refresh_at = now + REFRESH_TIMER;
-        }
         let number = self.draw_number();
-        let new = PortUse {
-            number,
-            peer,
-            is_bound: false,
-            tries: 0,
-            prediction: None,
-            is_closed: false,
-            test: None,
-        };
-        self.uses.push(new);
+        self.push(now, PortUse::new(number, peer));
         Some(number)
     }
 
-    /// A number for a socket more.
+    /// Takes in a port that was opened for probing, for which room was kept.
+    pub(super) fn adopt(&mut self, now: Instant, number: u16, peer: Ipv6Addr) {
+        self.push(now, PortUse { is_bound: true, ..PortUse::new(number, peer) });
+    }
+
+    fn push(&mut self, now: Instant, port: PortUse) {
+        if self.refresh_at <= now {
+            self.refresh_at = now + REFRESH_TIMER;
+        }
+        self.uses.push(port);
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.uses.len() + usize::from(self.is_one_reserved) >= RANDOM_PORTS_MAX
+    }
+
+    /// The peer that a port is there for.
+    pub(super) fn owner(&self, number: u16) -> Option<Ipv6Addr> {
+        self.uses.iter().find(|port| port.number == number).map(|port| port.peer)
+    }
+
+    /// A number for a socket more, which no random port has.
     pub(in crate::client) fn draw_number(&mut self) -> u16 {
-        self.last_number = self.last_number.wrapping_add(1);
-        self.last_number
+        loop {
+            self.last_number = self.last_number.wrapping_add(1);
+            if self.owner(self.last_number).is_none() {
+                return self.last_number;
+            }
+        }
     }
 
     /// Removes a port; says which one it was.
@@ -69,8 +106,25 @@ impl RandomPorts {
         Some(self.uses.remove(position))
     }
 
+    /// Whether there is one that is for no peer.
+    pub(super) fn has_unowned(&self) -> bool {
+        self.uses.iter().any(|port| port.peer.is_unspecified())
+    }
+
+    /// Removes the port with this number; `false` if there is none.
+    pub(super) fn remove_number(&mut self, number: u16) -> bool {
+        let position = self.uses.iter().position(|port| port.number == number);
+        position.map(|position| self.uses.remove(position)).is_some()
+    }
+
     pub(super) fn find(&mut self, number: u16) -> Option<&mut PortUse> {
         self.uses.iter_mut().find(|port| port.number == number)
+    }
+
+    /// The port whose flow the gateway was asked about.
+    pub(super) fn find_flow(&mut self, local: u16, remote: SocketAddrV4) -> Option<&mut PortUse> {
+        let is_asked = |port: &PortUse| port.mapping.is_some_and(|it| it.remote == remote);
+        self.uses.iter_mut().find(|port| port.local_port == local && is_asked(port))
     }
 
     /// What is predicted of a peer's port, if it has one.
@@ -91,11 +145,31 @@ impl RandomPorts {
         self.uses.iter().find(is_overdue).map(|port| port.number)
     }
 
+    /// The first port about which the gateway has not answered in time.
+    pub(super) fn overdue_mapping(&self, now: Instant) -> Option<u16> {
+        let is_overdue =
+            |port: &&PortUse| port.mapping_due_at().is_some_and(|due_at| due_at <= now);
+        self.uses.iter().find(is_overdue).map(|port| port.number)
+    }
+
     /// When something is to be done about any of them.
     pub(in crate::client) fn next_deadline(&self) -> Option<Instant> {
         let tests = self.uses.iter().filter_map(|port| Some(port.test.as_ref()?.due_at));
         let refresh = self.uses.first().map(|_| self.refresh_at);
-        tests.chain(refresh).min()
+        let mappings = self.uses.iter().filter_map(PortUse::mapping_due_at);
+        tests.chain(mappings).chain(refresh).min()
+    }
+}
+
+impl PortUse {
+    /// Whether it may be announced, or done without.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_bound && self.test.is_none() && self.mapping_due_at().is_none()
+    }
+
+    /// Until when the gateway's answer is waited for.
+    fn mapping_due_at(&self) -> Option<Instant> {
+        self.mapping.and_then(|mapping| mapping.due_at)
     }
 }
 

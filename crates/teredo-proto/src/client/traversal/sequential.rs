@@ -25,13 +25,13 @@ pub(super) struct EchoTest {
     /// When its answers are due: the Echo Test Failover Timer.
     pub(super) due_at: Instant,
     /// EchoTestNonce1 and EchoTestNonce2.
-    nonces: [[u8; 8]; 2],
+    pub(super) nonces: [[u8; 8]; 2],
     /// EchoTestLowerPort and EchoTestUpperPort.
     seen: [Option<SocketAddrV4>; 2],
 }
 
 impl EchoTest {
-    fn new(now: Instant, tries: u8, is_deferred: bool, random: &mut Random) -> Self {
+    pub(super) fn new(now: Instant, tries: u8, is_deferred: bool, random: &mut Random) -> Self {
         let due_at = now + Duration::from_secs(u64::from(tries));
         let nonces = [random.bytes(), random.bytes()];
         Self { tries, is_deferred, due_at, nonces, seen: [None; 2] }
@@ -87,7 +87,7 @@ impl Client {
             if let Some(port) = self.ports.find(number) {
                 port.is_closed = true;
             }
-            self.open_way_to_server(&peer);
+            self.open_way_to_server(now, &peer);
         }
         self.outbox.push(Item::Solicitation { server: self.config.server, via, nonce: first });
         if !is_deferred {
@@ -114,13 +114,27 @@ impl Client {
         let found = port.and_then(|port| Some((port.test.as_mut()?, port.peer)));
         let ((test, peer), which) = found.zip(which).ok_or(DropReason::UnsolicitedAdvertisement)?;
         let answer = advertisement::read(datagram, test.nonces[which], &self.config)?;
-        test.seen[which].get_or_insert(answer.mapping.mapped);
-        let prediction = test.prediction(*own.ip());
-        let Some(id) = self.peers.find(peer) else { return Ok(()) };
+        let is_new = test.seen[which].is_none();
+        let seen = *test.seen[which].get_or_insert(answer.mapping.mapped);
+        let (prediction, is_over) = (test.prediction(*own.ip()), !test.seen.contains(&None));
+        if is_new {
+            self.note_address(now, seen);
+        }
+        let Some(id) = self.peers.find(peer) else {
+            if is_over {
+                self.close_unowned_port(now, number);
+            }
+            return Ok(());
+        };
         match prediction {
             Prediction::Pending => {}
             Prediction::Void => self.random_port_test_failed(now, number),
-            Prediction::Impossible => self.do_without_random_port(now, id),
+            Prediction::Impossible => {
+                self.learn_addresses(now);
+                if !self.ask_peer_mapping(now, id) {
+                    self.do_without_random_port(now, id);
+                }
+            }
             Prediction::Port(predicted) => {
                 if let Some(port) = self.ports.find(number) {
                     (port.test, port.prediction) = (None, Some(predicted));
@@ -135,7 +149,9 @@ impl Client {
     pub(super) fn random_port_test_failed(&mut self, now: Instant, number: u16) {
         let Some(port) = self.ports.find(number) else { return };
         let Some(test) = port.test.take() else { return };
-        let Some(id) = self.peers.find(port.peer) else { return };
+        let Some(id) = self.peers.find(port.peer) else {
+            return self.close_unowned_port(now, number);
+        };
         if test.tries >= TESTS_MAX {
             self.do_without_random_port(now, id);
         } else if self.config.traversal.deferred_open {
@@ -148,9 +164,17 @@ impl Client {
         }
     }
 
-    fn do_without_random_port(&mut self, now: Instant, id: PeerId) {
-        self.release_random_port(id);
-        self.peers[id].approach.random_port = RandomPort::Unusable;
+    /// Goes on without a random port to announce. The one that was tested stays open if the peer
+    /// may know us by a bubble from there.
+    pub(super) fn do_without_random_port(&mut self, now: Instant, id: PeerId) {
+        let approach = &self.peers[id].approach;
+        let RandomPort::Held(number) = approach.random_port else { return };
+        if approach.introduced.is_none_or(|(_, via)| via != Local::Random(number)) {
+            self.release_random_port(id);
+            self.peers[id].approach.random_port = RandomPort::Unusable;
+        } else if let Some(port) = self.ports.find(number) {
+            port.test = None;
+        }
         self.send_indirect(now, id);
     }
 }

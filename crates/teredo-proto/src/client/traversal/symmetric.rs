@@ -5,7 +5,7 @@ use crate::client::Client;
 use crate::client::peer::{Path, Search};
 use crate::client::qualification::is_symmetric;
 use crate::client::reception::Accepted;
-use crate::peers::PeerId;
+use crate::peers::{ATTEMPT_GAP, PeerId};
 use crate::role::Local;
 use crate::time::Instant;
 
@@ -63,14 +63,22 @@ impl Client {
         true
     }
 
-    /// Shows a peer where we are once more, when a packet is about to go there and nothing has come
-    /// since the last time: that bubble may have got lost, and then all our packets are.
+    /// Shows a peer where we are once more, when a packet is about to go there and none has come
+    /// since the last time: that bubble may have got lost, and then all our packets are. Or it was
+    /// a later nonce of the peer that got lost: so the peer is called as well.
     pub(in crate::client) fn introduce_again(&mut self, now: Instant, id: PeerId, path: Path) {
         let peer = &mut self.peers[id];
-        let to = (path.to, path.via);
-        let is_in_doubt = !peer.approach.is_answered && peer.approach.introduced == Some(to);
-        if is_in_doubt && peer.bubbles.take_amid_data(now) {
+        let (approach, to) = (&mut peer.approach, (path.to, path.via));
+        let is_in_doubt = !approach.is_answered && approach.introduced == Some(to);
+        let is_late = approach.called_at.is_none_or(|at| now.since(at) >= ATTEMPT_GAP);
+        if is_in_doubt
+            && is_late
+            && approach.repeats < REPEATS_MAX
+            && peer.bubbles.take_amid_data(now)
+        {
+            peer.approach.repeats += 1;
             self.send_direct(now, id, to, None);
+            self.send_indirect(now, id);
             self.counters.bubbles_sent += 1;
         }
     }
@@ -79,9 +87,10 @@ impl Client {
     /// its NAT or ours swallowed what we sent before, or its nonce was not there.
     pub(in crate::client) fn confirm(&mut self, now: Instant, id: PeerId, path: Path) {
         let to = (path.to, path.via);
-        let is_plain = self.is_plain(path);
+        let (is_plain, is_probing) = (self.is_plain(path), self.is_probing(id));
         let peer = &mut self.peers[id];
-        let is_granted = peer.bubbles.take(now)
+        let is_granted = is_probing
+            || peer.bubbles.take(now)
             || (peer.approach.nonce_received.is_some()
                 && (!is_plain || peer.approach.introduced != Some(to))
                 && self.answers.take_for_peer(now, &mut peer.answers));
@@ -99,7 +108,12 @@ impl Client {
             && self.config.filter.permits(*path.to.ip())
     }
 
-    fn uses_nonces(&self) -> bool {
+    /// Whether bubbles carry nonces: hairpinning needs them as well (section 5.6.4.1).
+    pub(super) fn uses_nonces(&self) -> bool {
         self.config.traversal.symmetric || self.config.traversal.hairpin
     }
 }
+
+/// How often a bubble that makes us known is repeated: with the first time as often as all attempts
+/// (RFC 4380 section 5.2.6).
+const REPEATS_MAX: u8 = 3;
