@@ -215,8 +215,8 @@ fn a_helper_and_a_server_share_a_host() {
     }
 }
 
-/// One helper is not yet enough where one NAT is a UPnP-enabled symmetric one and the other no cone:
-/// it takes one at each end.
+/// One helper is not yet enough where one NAT is a UPnP-enabled symmetric one and the other no
+/// cone: it takes one at each end.
 //= X-R-01: any two of the nine kinds of NAT, with a helper at either end or at both
 #[test]
 fn every_pair_of_nats_connects() {
