@@ -215,16 +215,18 @@ fn a_helper_and_a_server_share_a_host() {
     }
 }
 
-/// Whatever is heard from a UPnP-enabled symmetric NAT is answered where it cannot be heard, until
-/// ways are confirmed in both directions (X-R-03): such pairs are left to that.
-//= X-R-01: any two kinds of NAT, with a helper at either end or at both
+/// One helper is not yet enough where one NAT is a UPnP-enabled symmetric one and the other no
+/// cone: it takes one at each end.
+//= X-R-01: any two of the nine kinds of NAT, with a helper at either end or at both
 #[test]
 fn every_pair_of_nats_connects() {
     let mut failed = Vec::new();
-    let kinds = KINDS.into_iter().filter(|&kind| kind != "ups");
-    let pairs = kinds.clone().flat_map(|first| kinds.clone().map(move |second| (first, second)));
+    let pairs = KINDS.into_iter().flat_map(|first| KINDS.map(|second| (first, second)));
     for (first, second) in pairs {
         for (seed, has_helper) in (0..).zip([[true, true], [true, false], [false, true]]) {
+            if has_helper != [true, true] && [first, second].contains(&"ups") {
+                continue;
+            }
             let mut world = World::new(seed);
             let [a, b] = [0, 1].map(|side| {
                 let name = ["a", "b"][side];
