@@ -3,6 +3,7 @@
 
 use teredo_wire::capture::Udp;
 use teredo_wire::datagram::{split_at_value, write_origin};
+use teredo_wire::helper::{Frame, is_frame};
 use teredo_wire::icmpv6::Icmpv6;
 use teredo_wire::pcap::{LinkType, Reader};
 use teredo_wire::print::{Kind, Line};
@@ -26,6 +27,7 @@ pub(crate) fn run(bytes: &[u8]) {
 
 fn datagram(payload: &[u8]) {
     trailers(payload);
+    helper_frame(payload);
     let Ok(datagram) = Datagram::parse(payload) else { return };
     let range = datagram.packet_range();
     assert_eq!(&payload[range.clone()], datagram.ipv6.bytes());
@@ -49,6 +51,28 @@ fn datagram(payload: &[u8]) {
     assert_eq!(covered.as_deref(), datagram.authenticated_bytes());
     ipv6(&datagram.ipv6);
     let _ = datagram.trailers();
+}
+
+/// A frame between a client and its helper is no datagram, and is written as it was read.
+fn helper_frame(payload: &[u8]) {
+    let Ok(frame) = Frame::parse(payload) else { return };
+    assert!(is_frame(payload) && Datagram::parse(payload).is_err());
+    let mut buffer = vec![0; payload.len()];
+    let mut writer = Writer::new(&mut buffer);
+    let (written, expected) = match frame {
+        Frame::Register(request, seal) => {
+            (request.write(&mut writer, seal.mac.len() as u8), seal.covered)
+        }
+        Frame::Challenge(challenge) => (challenge.write(&mut writer), payload),
+        Frame::Registered(answer, seal) => {
+            (answer.write(&mut writer, seal.mac.len() as u8), seal.covered)
+        }
+        Frame::Forward(frame) => (frame.write(&mut writer), payload),
+    };
+    assert!(written.is_ok());
+    // Two bytes of a challenge mean nothing.
+    let kept = if matches!(frame, Frame::Challenge(_)) { 4 } else { 0 };
+    assert_eq!(writer.written()[kept..], expected[kept..], "written otherwise than read");
 }
 
 fn ipv6(packet: &Ipv6<'_>) {

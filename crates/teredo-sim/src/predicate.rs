@@ -24,8 +24,8 @@ pub use side::{Side, draw_nat};
 /// What is to become of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// They connect, by this; but for one run in tens of thousands, in which the NAT gives a client a
-    /// port that servers send no bubbles to, or begins its range anew within an echo test.
+    /// They connect, by this; but for one run in tens of thousands, in which the NAT gives a client
+    /// a port that servers send no bubbles to, or begins its range anew within an echo test.
     Must(Technique),
     /// They do not, unless by guessing one port among tens of thousands.
     MustNot,

@@ -6,6 +6,7 @@
 mod cast;
 mod command;
 mod ground;
+mod helper;
 mod icmp;
 mod internet;
 mod kernel_nat;
@@ -45,7 +46,7 @@ use crate::output;
 use self::ground::Ground;
 use self::internet::Internet;
 use self::nats::Nats;
-use self::options::ByteCount;
+use self::options::{ByteCount, Techniques};
 use self::results::Results;
 use self::show::{Failure, Interrupted, Show};
 use self::story::Story;
@@ -55,16 +56,13 @@ use self::wires::{Totals, Wires};
 /// Options of `teredo lab`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(disable_help_subcommand = true)]
 pub(crate) struct Args {
     /// More than one lab
     #[command(subcommand)]
     labs: Option<Labs>,
 
-    /// NATs before the clients, one kind for both or two: cone, ar (address-restricted), pr
-    /// (port-restricted), upr (pr that maps ports on request), pp (symmetric, preserves ports), seq
-    /// (symmetric, sequential ports), ps (symmetric, random ports), ups (ps that maps ports on
-    /// request), addr (symmetric, several addresses), kernel (this machine's own, by nftables);
-    /// INNER+OUTER is a NAT behind a NAT
+    /// NATs before the clients, one kind for both or two; the kinds are listed below
     #[arg(long, value_name = "KIND[,KIND]", default_value = "pr,pr")]
     nat: Nats,
 
@@ -72,6 +70,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MS", default_value = "0")]
     #[arg(value_parser = clap::value_parser!(u64).range(..=DELAY_MS_MAX))]
     delay: u64,
+
+    #[command(flatten)]
+    techniques: Techniques,
 
     /// Write a capture of each wire into this directory
     #[arg(long, value_name = "DIR")]
@@ -106,7 +107,20 @@ enum Labs {
 /// has to be there.
 const DELAY_MS_MAX: u64 = 900;
 
-const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Kinds of NAT:
+  cone         lets everybody in
+  ar           address-restricted: lets in addresses that were sent to
+  pr           port-restricted: lets in endpoints that were sent to
+  upr          pr that maps ports for whoever asks (PCP, NAT-PMP)
+  ups          ps that does
+  pp           symmetric, a port for each destination; the first one is kept
+  seq          symmetric, ports in sequence
+  ps           symmetric, random ports
+  addr         symmetric, random ports of several addresses
+  kernel       this machine's own; needs nft
+  INNER+OUTER  a NAT behind a NAT
+
+Examples:
   teredo lab                            show that everything works
   teredo lab --nat cone,ar --delay 25   other NATs, more distance
   teredo lab --nat pr+ps,kernel         a NAT behind another, and this machine's own

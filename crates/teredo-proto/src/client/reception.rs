@@ -36,6 +36,11 @@ impl Accepted<'_> {
         self.datagram.ipv6.is_bubble()
     }
 
+    /// Whether it is a bubble that neither asks for us nor answers when asked.
+    pub(super) fn is_plain_bubble(&self) -> bool {
+        self.is_bubble() && self.trailers.neighbor_discovery.is_none()
+    }
+
     /// The way that it came.
     pub(super) fn path(&self) -> Path {
         Path { heard_at: self.from, to: self.from, via: self.on }
@@ -310,6 +315,7 @@ impl Client {
         self.peers.touch(now, id);
         let peer = &mut self.peers[id];
         peer.approach.is_answered |= !accepted.is_bubble();
+        peer.approach.is_in_question &= accepted.is_plain_bubble();
         let is_settled = peer.is_settled() && peer.is_heard_within(now, PEER_VALID);
         if is_settled && !accepted.is_bubble() {
             peer.last_reception = Some(now);
@@ -430,6 +436,13 @@ impl Client {
     fn adopt(&mut self, now: Instant, id: PeerId, accepted: &Accepted<'_>) -> bool {
         if !self.may_adopt(now, id, accepted) {
             return false;
+        }
+        if self.shows_one_way_only(id, accepted) {
+            if !self.take_one_way(now, id, accepted) {
+                return false;
+            }
+        } else {
+            self.peers[id].approach.is_in_question = false;
         }
         self.peers[id].approach.is_answered |= !accepted.is_bubble();
         let path = self.directed(id, accepted.path());

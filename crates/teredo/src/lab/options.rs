@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use teredo_proto::client::Traversal;
+
 /// The value of `--bytes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ByteCount(pub(super) u64);
@@ -37,9 +39,44 @@ impl std::error::Error for InvalidCount {}
 /// Takes a quarter of an hour at half a gigabit per second; more shows nothing new.
 const BYTES_MAX: u64 = 64 << 30;
 
+/// What the clients may do to meet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub(crate) struct Techniques {
+    /// Have the clients do without these techniques against NATs, of which they use all otherwise,
+    /// birthday probing included (may be given several times); teredo client --help has the names
+    #[arg(long, value_name = "LIST")]
+    without: Vec<Traversal>,
+}
+
+impl Techniques {
+    /// Those that are left.
+    pub(super) fn traversal(&self) -> Traversal {
+        let left = self.without.iter().fold(Traversal::ALL, |all, it| all.without(*it));
+        left.with_dependencies()
+    }
+
+    /// The same in the words of `teredo client` or of a lab.
+    pub(super) fn words(&self) -> Vec<String> {
+        let without = self.without.iter();
+        without.flat_map(|it| ["--without".to_owned(), it.to_string()]).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn techniques_are_all_but_those_named() {
+        let all = Techniques::default();
+        assert_eq!((all.traversal(), all.words()), (Traversal::ALL, Vec::new()));
+        let without = vec!["helper,birthday".parse().unwrap(), "symmetric".parse().unwrap()];
+        let some = Techniques { without };
+        let words = some.words().join(" ");
+        assert_eq!(words, "--without birthday,helper --without symmetric");
+        let left = some.traversal();
+        assert!(!left.helper && !left.symmetric && !left.port_preserving && left.hairpin);
+    }
 
     #[test]
     fn a_count_may_have_a_unit() {

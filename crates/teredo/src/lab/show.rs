@@ -13,6 +13,7 @@ use super::Args;
 use super::cast::{Note, Role};
 use super::command;
 use super::ground::Ground;
+use super::helper;
 use super::knock;
 use super::ping::Pings;
 use super::place::{Host, INTERNET, RELAY, SERVER, SERVER_SECONDARY, V6HOST};
@@ -99,12 +100,16 @@ impl<'a> Show<'a> {
     /// Starts the server, and perhaps the relay.
     pub(super) fn serve(&mut self, roles: &[Host]) -> Result<(), Failure> {
         let [server, secondary, relay] = [SERVER, SERVER_SECONDARY, RELAY].map(|it| it.to_string());
+        let has_helper = self.args.techniques.traversal().helper;
         for &host in roles {
             if host == Host::Relay {
                 self.start(host, &["relay", "--address", &relay])?;
-            } else {
-                self.start(host, &["server", "--address", &server, "--secondary", &secondary])?;
+                continue;
             }
+            let mut words = vec!["server", "--address", &server, "--secondary", &secondary];
+            let helping = has_helper.then(|| helper::server_words(&self.ground)).transpose()?;
+            words.extend(helping.iter().flatten().map(String::as_str));
+            self.start(host, &words)?;
         }
         let deadline = Instant::now() + READY_MAX;
         self.wait(deadline, |show| roles.iter().all(|host| show.is_ready[host.index()]))?;
@@ -119,8 +124,14 @@ impl<'a> Show<'a> {
     /// Starts a client and waits for its address.
     pub(super) fn qualify(&mut self, client: Host) -> Result<(), Failure> {
         let [server, secondary] = [SERVER, SERVER_SECONDARY].map(|it| it.to_string());
-        let addresses = ["--server", &server, "--secondary", &secondary];
-        self.start(client, &[&["client"], &addresses[..], &["--allow", "echo"]].concat())?;
+        let fixed = ["client", "--server", &server, "--secondary", &secondary, "--allow", "echo"];
+        let mut further = self.args.techniques.words();
+        if self.args.techniques.traversal().helper {
+            further.extend(helper::client_words(&self.ground, client));
+        }
+        let words = fixed.into_iter().chain(["--with", "birthday"]);
+        let words: Vec<_> = words.chain(further.iter().map(String::as_str)).collect();
+        self.start(client, &words)?;
         let deadline = Instant::now() + QUALIFIED_MAX + self.round_trips(3);
         self.wait(deadline, |show| {
             show.client(client).is_qualified() || show.reasons[client.index()].is_some()
@@ -159,8 +170,8 @@ impl<'a> Show<'a> {
         let peer = self.results.client2.address.context("client 2 has no address")?;
         let pings = self.ping(peer)?;
         self.results.peer_ping = pings;
-        self.story.pings("client 2, directly through both NATs", &pings);
-        expect_all(&pings, "client 2, directly", Exit::Failed)
+        self.story.pings("client 2, through both NATs", &pings);
+        expect_all(&pings, "client 2", Exit::Failed)
     }
 
     fn ping(&mut self, to: std::net::Ipv6Addr) -> Result<PingResult, Failure> {

@@ -130,7 +130,11 @@ impl Story {
         }
         let rows = [
             ("relay", Host::Relay, "carries what goes between Teredo and the IPv6 Internet"),
-            ("server", Host::Server, "introduces clients to each other and carries no data"),
+            (
+                "server",
+                Host::Server,
+                "introduces clients to each other, helps those that cannot meet",
+            ),
         ];
         for (name, host, what) in rows {
             let Traffic { packets, bytes } = totals.traffic[host.index()];

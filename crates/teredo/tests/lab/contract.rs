@@ -171,7 +171,8 @@ fn what_cannot_be_connected_is_told() {
     if is_impossible() {
         return;
     }
-    let output = lab(&["--json", "--nat", "pr,ps"]).output().unwrap();
+    let arguments = ["--json", "--nat", "pr,ps", "--without", "birthday,helper"];
+    let output = lab(&arguments).output().unwrap();
     expect_code(&output, 1);
     let json = json(&output);
     assert_eq!(json["client1"]["state"], "qualified");

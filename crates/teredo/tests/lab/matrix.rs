@@ -17,7 +17,7 @@ fn matrix(pairs: &[&str], arguments: &[&str]) -> Output {
 }
 
 /// A pair for each technique, on real packets, and that it was this technique.
-const TECHNIQUES: [(&str, &str); 9] = [
+const TECHNIQUES: [(&str, &str); 10] = [
     ("pr,ar", "Y"),
     ("cone,ps", "S"),
     ("ps,ar", "S"),
@@ -27,6 +27,7 @@ const TECHNIQUES: [(&str, &str); 9] = [
     ("upr,ps", "O"),
     ("seq,pp", "D"),
     ("seq,seq", "D"),
+    ("ps,ps", "R1"),
 ];
 
 #[test]
@@ -65,13 +66,14 @@ fn distance_is_in_the_times_and_in_the_limits() {
     let [header, line] = text.lines().collect::<Vec<_>>()[..] else {
         unreachable!("{text}");
     };
-    let columns = "from,to,rfc6081,target,connected,by,first_ms,first_kept,back_ms,limit_ms,error";
+    let columns = "from,to,rfc6081,target,must_connect,connected,by,first_ms,\
+                   first_kept,back_ms,limit_ms,error";
     assert_eq!(header, columns);
     let values: Vec<_> = line.split(',').collect();
-    assert_eq!(values[..6], ["cone", "cone", "Y", "Y", "true", "Y"]);
+    assert_eq!(values[..7], ["cone", "cone", "Y", "Y", "true", "true", "Y"]);
     // A bubble, the answer to it, the packet and its answer.
-    assert!(values[6].parse::<f64>().unwrap() >= 160.0, "{line}");
-    assert_eq!(values[9], "580");
+    assert!(values[7].parse::<f64>().unwrap() >= 160.0, "{line}");
+    assert_eq!(values[10], "580");
     assert!(traces.join("cone-cone").join("client1.pcap").exists());
     // The table is aside of the values.
     assert!(stderr(&output).contains("1 of 1 pairs connect"), "{}", stderr(&output));
@@ -82,7 +84,8 @@ fn a_pair_that_does_not_connect_is_named() {
     if is_impossible() {
         return;
     }
-    let output = matrix(&["pr,ps", "pr,pr"], &["--patience", "1"]);
+    let few = ["--patience", "1", "--without", "birthday"];
+    let output = matrix(&["pr,ps", "pr,pr"], &few);
     expect_code(&output, 1);
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     assert!(text.contains("1 of 2 pairs connect"), "{text}");
@@ -108,7 +111,7 @@ fn asked_to_end_it_ends_with_all_its_labs() {
         return;
     }
     let mark = format!("teredo-lab-matrix-{}", std::process::id());
-    let mut command = lab(&["matrix", "--only", "pr,ps", "--json"]);
+    let mut command = lab(&["matrix", "--only", "pr,ps", "--json", "--without", "birthday,helper"]);
     let mut matrix = command.env("MARK", &mark).stdout(Stdio::piped()).spawn().unwrap();
     // The matrix, its inside, a lab, its inside, a server and two clients.
     let deadline = Instant::now() + Duration::from_secs(20);

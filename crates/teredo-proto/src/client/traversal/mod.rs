@@ -71,6 +71,8 @@ pub(super) struct Approach {
     repeats: u8,
     /// A bubble came from another endpoint than the embedded one: Symmetric Peer.
     is_symmetric: bool,
+    /// The peer reaches us, and whether we reach it is not known.
+    pub(super) is_in_question: bool,
     random_port: RandomPort,
     peer_random_port: Option<u16>,
     /// Other endpoints that the peer named.
@@ -128,6 +130,9 @@ impl Client {
     /// the peer is not trusted, and not twice in a second, so that no two clients keep each other
     /// busy (E-11).
     pub(super) fn approach_in_answer(&mut self, now: Instant, id: PeerId) {
+        if self.peers[id].approach.is_in_question {
+            self.peers[id].trust = Trust::Unproven; // it does not hear us
+        }
         if let Some(path) = self.peers[id].route(now) {
             self.send_direct(now, id, (path.to, path.via), None);
             if self.peers[id].search != Search::Idle {
@@ -186,6 +191,9 @@ impl Client {
     /// only when the old one has not been used for a while (E-18; RFC 6081 section 5.4.4.5).
     pub(super) fn may_adopt(&mut self, now: Instant, id: PeerId, accepted: &Accepted<'_>) -> bool {
         let Some(path) = self.peers[id].proven_path() else { return true };
+        if self.peers[id].approach.is_in_question && !self.shows_one_way_only(id, accepted) {
+            return true;
+        }
         if self.is_shortcut(id, path, accepted) {
             return true;
         }
@@ -234,7 +242,9 @@ impl Client {
         if self.has_closed_port(id) {
             return self.open_closed_port(now, id, &peer);
         }
-        self.send_direct(now, id, (peer.mapped, Local::Primary), None);
+        let is_in_question = self.peers[id].approach.is_in_question;
+        let question = is_in_question.then_some(NeighborDiscovery::Solicitation);
+        self.send_direct(now, id, (peer.mapped, Local::Primary), question);
         self.send_random_openers(now, id, &peer);
         // One to the peer's random port, or out of our own, be it to test it.
         let approach = &self.peers[id].approach;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde::{Deserialize, Serialize};
+use teredo_proto::client::Traversal;
 use teredo_sim::matrix::{self, Technique};
 
 use super::Args;
@@ -23,6 +24,8 @@ pub(super) struct Cell {
     rfc6081: &'static str,
     /// What is to connect it.
     target: &'static str,
+    /// Whether it must connect, with what the clients may use.
+    pub(super) must_connect: bool,
     /// Whether data went both ways, whichever side began.
     pub(super) connected: bool,
     /// What has connected it.
@@ -47,6 +50,7 @@ pub(super) fn command(program: &Path, pair: Pair, args: &Args) -> Command {
         .args(["lab", "--json", "--nat", &format!("{from},{to}")])
         .args(["--delay", &args.delay.to_string()])
         .args(["--pair", &args.patience.to_string()])
+        .args(args.techniques.words())
         .stdin(Stdio::null());
     if let Some(directory) = &args.trace {
         command.arg("--trace").arg(directory.join(format!("{from}-{to}")));
@@ -63,7 +67,7 @@ struct LabResults {
 
 impl Cell {
     /// What the lab of a pair has left.
-    pub(super) fn of(pair: Pair, output: &Output, delay_ms: u64) -> Self {
+    pub(super) fn of(pair: Pair, output: &Output, args: &Args) -> Self {
         let [from, to] = pair.keys();
         let rfc6081 = Technique::of(pair.from, pair.to).name();
         let target = matrix::target(pair.from, pair.to);
@@ -82,12 +86,13 @@ impl Cell {
             to,
             rfc6081,
             target,
+            must_connect: must_connect(pair, args.techniques.traversal()),
             connected,
             by: found.by.filter(|_| connected),
             first_ms: found.first_ms,
             first_kept: found.answered.map(|sequence| sequence == 0),
             back_ms: found.back_ms,
-            limit_ms: limit_ms(pair, delay_ms),
+            limit_ms: limit_ms(pair, args.delay),
             error,
         }
     }
@@ -101,6 +106,18 @@ impl Cell {
     pub(super) fn by(&self) -> &str {
         self.by.as_deref().unwrap_or(self.target)
     }
+}
+
+/// Whether these techniques connect a pair.
+fn must_connect(pair: Pair, techniques: Traversal) -> bool {
+    let beyond = match matrix::target(pair.from, pair.to) {
+        "O" => techniques.symmetric,
+        "D" => techniques.deferred_open,
+        "L" => techniques.address_pool,
+        "B" | "P/B" => techniques.birthday,
+        _ => false,
+    };
+    Technique::of(pair.from, pair.to).is_in(techniques) || beyond || techniques.helper
 }
 
 /// What the first answer must not take longer than: of a pair that RFC 6081 connects, six round
@@ -124,20 +141,20 @@ const SLACK_MS: u64 = 100;
 const OTHERS_MS: u64 = 30_000;
 
 const COLUMNS: &str =
-    "from,to,rfc6081,target,connected,by,first_ms,first_kept,back_ms,limit_ms,error";
+    "from,to,rfc6081,target,must_connect,connected,by,first_ms,first_kept,back_ms,limit_ms,error";
 
 /// The pairs, one a line.
 pub(super) fn csv(cells: &[Cell]) -> String {
     let mut text = format!("{COLUMNS}\n");
     for cell in cells {
-        let Cell { from, to, rfc6081, target, connected, limit_ms, .. } = cell;
+        let Cell { from, to, rfc6081, target, must_connect, connected, limit_ms, .. } = cell;
         let number = |value: Option<f64>| value.map(|it| it.to_string()).unwrap_or_default();
         let [first, back] = [cell.first_ms, cell.back_ms].map(number);
         let by = cell.by.as_deref().unwrap_or_default();
         let kept = cell.first_kept.map(|it| it.to_string()).unwrap_or_default();
         let error = cell.error.as_deref().unwrap_or_default().replace(['"', '\n'], " ");
-        let _ = write!(text, "{from},{to},{rfc6081},{target},{connected},{by},{first},{kept},");
-        let _ = writeln!(text, "{back},{limit_ms},\"{error}\"");
+        let _ = write!(text, "{from},{to},{rfc6081},{target},{must_connect},{connected},");
+        let _ = writeln!(text, "{by},{first},{kept},{back},{limit_ms},\"{error}\"");
     }
     text
 }
@@ -147,12 +164,25 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;
 
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(words: &[&str]) -> Args {
+        Line::parse_from(["matrix"].iter().chain(words)).args
+    }
 
     fn cell(keys: &str, stdout: &str) -> Cell {
         let [pair] = Pair::selected(&[keys.parse().unwrap()])[..] else { unreachable!() };
         let (stdout, stderr) = (stdout.as_bytes().to_vec(), Vec::new());
-        Cell::of(pair, &Output { status: ExitStatus::from_raw(256), stdout, stderr }, 20)
+        let output = Output { status: ExitStatus::from_raw(256), stdout, stderr };
+        Cell::of(pair, &output, &args(&["--delay", "20"]))
     }
 
     #[test]
@@ -181,9 +211,25 @@ mod tests {
     }
 
     #[test]
+    fn what_must_connect_depends_on_what_is_used() {
+        for (words, expected) in [
+            (&[][..], 81),
+            (&["--without", "helper"], 65),
+            (&["--without", "helper,birthday"], 59),
+            (&["--without", "helper", "--without", "birthday,address-pool,deferred-open"], 51),
+            (&["--without", "helper,sequential,port-preserving,mapped-symmetric"], 0),
+            (&["--without", "all"], 16),
+        ] {
+            let techniques = args(words).techniques.traversal();
+            let must = Pair::selected(&[]).into_iter().filter(|it| must_connect(*it, techniques));
+            assert_eq!(must.count(), expected, "{words:?}");
+        }
+    }
+
+    #[test]
     fn a_line_of_values_has_as_many_as_the_first() {
         let text = csv(&[cell("pr,ps", r#"{"error": "an \"error\"\nin lines"}"#)]);
         let counts: Vec<_> = text.lines().map(|line| line.split(',').count()).collect();
-        assert_eq!(counts, [11, 11]);
+        assert_eq!(counts, [12, 12]);
     }
 }

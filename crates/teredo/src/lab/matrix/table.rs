@@ -103,7 +103,8 @@ impl Table {
         }
         for cell in results.pairs.iter().filter(|cell| !cell.connected) {
             let error = cell.error.as_deref().unwrap_or_default();
-            let _ = writeln!(text, "Not connected: {} ({}): {error}", cell.pair, cell.by());
+            let need = if cell.must_connect { "" } else { ", as is to be expected" };
+            let _ = writeln!(text, "Not connected: {} ({}): {error}{need}", cell.pair, cell.by());
         }
         for cell in results.pairs.iter().filter(|cell| cell.is_late()) {
             let ms = cell.first_ms.unwrap_or_default();
