@@ -29,7 +29,10 @@ const ROOMS: [(&str, &[&str]); 12] = [
         ],
     ),
     // It looks into everything that reads what others wrote.
-    ("teredo-fuzz", &["teredo", "teredo-control", "teredo-proto", "teredo-sys", "teredo-wire"]),
+    (
+        "teredo-fuzz",
+        &["teredo", "teredo-control", "teredo-proto", "teredo-sim", "teredo-sys", "teredo-wire"],
+    ),
     ("teredo-tests", &["netioapi", "teredo-control", "teredo-proto", "teredo-sys", "teredo-wire"]),
     ("xtask", &["teredo-proto", "teredo-sys", "teredo-tests", "teredo-wire"]),
 ];
