@@ -18,6 +18,7 @@ mod packets;
 mod page;
 mod portmap;
 mod relay;
+mod scenario;
 mod seeds;
 mod server;
 mod transition;
@@ -36,12 +37,13 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "wire", run: wire::run, seeds: seeds::wire },
     Target { name: "client", run: client::run, seeds: seeds::client },
     Target { name: "server", run: server::run, seeds: seeds::role },
     Target { name: "relay", run: relay::run, seeds: seeds::role },
     Target { name: "flows", run: client::run_connected, seeds: seeds::role },
+    Target { name: "scenario", run: scenario::run, seeds: scenario::seeds },
     Target { name: "portmap", run: portmap::run, seeds: seeds::portmap },
     Target { name: "control", run: control::run, seeds: seeds::control },
     Target { name: "page", run: page::run, seeds: seeds::page },

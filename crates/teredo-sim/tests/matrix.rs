@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use teredo_proto::client::Traversal;
 use teredo_proto::role::{NatKind, OfflineReason, State};
-use teredo_sim::matrix::{self, KINDS, Options, Technique, target};
+use teredo_sim::matrix::{self, KINDS, Options, Technique};
 use teredo_sim::nat::Hairpin;
 use teredo_sim::predicate::Side;
 use teredo_sim::{HostId, Link, NatConfig, Place, World};
@@ -310,14 +310,10 @@ fn everything_on_keeps_the_pairs_of_rfc_6081_fast() {
     }
 }
 
-/// With everything on every pair connects, but for what a UPnP-symmetric NAT cannot yet.
+//= N-NAT-08: with everything on every pair connects
 #[test]
 fn pairs_connect_with_everything_on() {
     for [from, to] in pairs() {
-        let is_beyond = Technique::of(from, to) == Technique::None && target(from, to) != "O";
-        if is_beyond && [from, to].iter().any(|kind| KINDS[*kind] == "ups") {
-            continue;
-        }
         let connected = connections([from, to], [Traversal::ALL; 2]) as u64;
         assert_eq!(connected, SEEDS, "{} to {}", KINDS[from], KINDS[to]);
     }

@@ -71,21 +71,14 @@ fn of_rfc_6081(cell: &Cell) -> Goal {
     }
 }
 
-fn of_ours(cell: &Cell) -> Goal {
-    if is_not_yet(cell) { Goal::Any } else { Goal::All }
+fn of_ours(_: &Cell) -> Goal {
+    Goal::All
 }
 
 /// A standard client does its part, also in what goes beyond RFC 6081: it needs nothing but that it
 /// sends to where it heard us, or to the endpoints that we name. Behind a UPnP-symmetric NAT it is
-/// to send to our embedded endpoint and nowhere else (section 5.3), so that all of that is lost.
+/// to send to our embedded endpoint and nowhere else (section 5.3), so that nothing is promised.
 fn of_standard_peer(cell: &Cell) -> Goal {
     let is_beyond = cell.rfc6081 == "-" && cell.target != "O";
-    if is_beyond && cell.to == "ups" { Goal::Any } else { of_ours(cell) }
-}
-
-/// What is not there yet: a UPnP-symmetric NAT, and another one that is not as good as a cone, find
-/// a way only once both directions of it are confirmed (X-R-03).
-fn is_not_yet(cell: &Cell) -> bool {
-    let is_beyond = cell.rfc6081 == "-" && cell.target != "O";
-    is_beyond && [&cell.from, &cell.to].iter().any(|kind| *kind == "ups")
+    if is_beyond && cell.to == "ups" { Goal::Any } else { Goal::All }
 }

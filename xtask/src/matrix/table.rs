@@ -224,15 +224,17 @@ mod tests {
         let exceeds = |kind| but(0, [kind, "ps"], |cell| cell.rfc6081 = "-".to_owned());
         assert_eq!(exceeds("upr").wrong(), "");
         assert!(exceeds("ps").wrong().contains("ps to ps"));
-        let beyond = |clients, from| {
-            but(clients, [from, "pp"], |cell| {
+        let beyond = |clients, kinds| {
+            but(clients, kinds, |cell| {
                 (cell.rfc6081, cell.target) = ("-".to_owned(), "D".to_owned());
                 cell.connected = 0;
             })
         };
-        assert!(beyond(1, "seq").wrong().contains("everything: seq to pp (D): 0 of 100"));
-        assert!(beyond(2, "seq").wrong().contains("standard-peer: seq to pp (D): 0 of 100"));
-        assert_eq!(beyond(2, "ups").wrong(), "");
+        assert!(beyond(1, ["seq", "pp"]).wrong().contains("everything: seq to pp (D): 0 of 100"));
+        assert!(
+            beyond(2, ["seq", "pp"]).wrong().contains("standard-peer: seq to pp (D): 0 of 100")
+        );
+        assert_eq!(beyond(2, ["seq", "ups"]).wrong(), "");
     }
 
     #[test]
