@@ -168,15 +168,18 @@ impl Client {
     }
 
     /// Whether the peer names addresses of its NAT that it had not named before: what it sent until
-    /// now did not come through ours, which had not sent to them yet.
+    /// now did not come through ours, which had not sent to them yet. Through a symmetric one it
+    /// will not either. A helper's endpoint has another port.
     pub(super) fn names_pool(&self, id: PeerId, named: &[SocketAddrV4]) -> bool {
         let Some(peer) = self.teredo_peer(id) else { return false };
         let known = &self.peers[id].approach.alternates;
-        named.iter().any(|alternate| {
-            alternate.ip() != peer.mapped.ip()
-                && self.is_reachable(*alternate)
-                && !known.contains(alternate)
-        })
+        !is_symmetric(self.nat_kind)
+            && named.iter().any(|alternate| {
+                alternate.ip() != peer.mapped.ip()
+                    && alternate.port() == peer.mapped.port()
+                    && self.is_reachable(*alternate)
+                    && !known.contains(alternate)
+            })
     }
 }
 
