@@ -115,11 +115,13 @@ impl Peer {
     }
 }
 
-/// Packets whose source is not proven, each with the way it came: from which endpoint, on which
-/// socket.
+/// From which endpoint something came, and on which socket.
+type Way = (SocketAddrV4, Local);
+
+/// Packets whose source is not proven, each with the way it came.
 #[derive(Debug, Default)]
 pub(super) struct HeldPackets {
-    ways: VecDeque<(SocketAddrV4, Local)>,
+    ways: VecDeque<Way>,
     packets: PacketQueue,
 }
 
@@ -128,7 +130,7 @@ impl HeldPackets {
     pub(super) fn push(
         &mut self,
         budget: &mut QueueBudget,
-        way: (SocketAddrV4, Local),
+        way: Way,
         packet: &[u8],
     ) -> Result<(), QueueFull> {
         self.packets.push(budget, packet)?;
@@ -137,10 +139,7 @@ impl HeldPackets {
     }
 
     /// Takes the oldest packet.
-    pub(super) fn pop(
-        &mut self,
-        budget: &mut QueueBudget,
-    ) -> Option<((SocketAddrV4, Local), Box<[u8]>)> {
+    pub(super) fn pop(&mut self, budget: &mut QueueBudget) -> Option<(Way, Box<[u8]>)> {
         self.ways.pop_front().zip(self.packets.pop(budget))
     }
 
