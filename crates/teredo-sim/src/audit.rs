@@ -341,7 +341,7 @@ mod tests {
         Ok(())
     }
 
-    //= E-13: the reference model allows four attempts, and one for each that the peer makes
+    //= C-BUB-06: the reference model allows four attempts, and one for each that the peer makes
     #[test]
     fn a_fifth_attempt_is_an_offence() {
         let mut books = Books::default();
@@ -353,7 +353,7 @@ mod tests {
         assert_eq!(attempts(&mut books, 10_000, 1), Err(Offence::Calls(PEER, 6, 1)));
     }
 
-    //= E-13: an attempt under way when something comes may end, and leaves room for no other one
+    //= C-BUB-06: an attempt under way when something comes may end, and leaves room for no other one
     #[test]
     fn an_attempt_under_way_may_end() {
         let under_way = || {
