@@ -201,3 +201,24 @@ fn clients_that_cannot_meet_stay_quiet() {
         assert!(world.dropped(client, DropReason::PeerUnreachable) > 0);
     }
 }
+
+/// A peer that knows the way to us only answers, and never tells its nonce: the search ends all the
+/// same, with the packets on their way.
+#[test]
+fn a_peer_that_still_knows_us_is_met_again() {
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        world.add_server();
+        let nats =
+            [NatConfig { allocation: Allocation::Random, ..NatConfig::seq(1) }, NatConfig::cone()];
+        let [client, peer] = nats.map(|nat| {
+            let nat = world.add_nat(nat);
+            world.add_client(nat)
+        });
+        qualify(&mut world, &[client, peer]);
+        assert!(ping(&mut world, client, peer, 20 * SECOND).is_some(), "{}", world.log_text());
+        world.with_client(client, |client, now| client.network_changed(now, None));
+        qualify(&mut world, &[client]);
+        assert!(ping(&mut world, client, peer, 10 * SECOND).is_some(), "{}", world.log_text());
+    }
+}

@@ -106,9 +106,13 @@ impl Client {
     /// One more attempt: direct bubbles, which open our NAT, then an indirect one, which makes the
     /// peer answer.
     fn advance_bubbles(&mut self, now: Instant, id: PeerId) {
+        let route = self.peers[id].route(now);
+        // A peer that answers and does not call knows us already: its answers make the budget new,
+        // and a search that waited for its nonce would not end.
+        let is_known = route.is_some() && self.peers[id].approach.attempts >= ATTEMPTS_MAX;
         let bubbles = &mut self.peers[id].bubbles;
-        if bubbles.is_exhausted(now) {
-            return match self.peers[id].route(now) {
+        if is_known || bubbles.is_exhausted(now) {
+            return match route {
                 Some(path) => self.settle(now, id, path),
                 None if self.is_probing(id) => {
                     self.peers.set_deadline(id, Some(now + ATTEMPT_GAP));
@@ -121,6 +125,8 @@ impl Client {
             return self.peers.set_deadline(id, Some(allowed_at));
         }
         let is_repeated = bubbles.is_repeated();
+        let attempts = &mut self.peers[id].approach.attempts;
+        *attempts = attempts.saturating_add(1);
         self.peers.set_deadline(id, Some(now + ATTEMPT_GAP));
         self.counters.bubbles_sent += 1;
         // A neighbour gets its bubbles on the link. It may have left: repeated ones go both ways.
@@ -175,3 +181,7 @@ impl Client {
         }
     }
 }
+
+/// Attempts of one search while the peer answers: as many as without an answer (RFC 4380 section
+/// 5.2.6).
+const ATTEMPTS_MAX: u8 = 4;

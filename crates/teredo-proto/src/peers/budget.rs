@@ -26,6 +26,11 @@ impl BubbleBudget {
         after_gap.max(after_window).unwrap_or_default()
     }
 
+    /// When no attempt is in the window any more, so that a new budget says the same.
+    pub(crate) fn forgotten_at(&self) -> Instant {
+        self.attempts.nth_last(1).map(|sent| sent + ATTEMPTS_WINDOW).unwrap_or_default()
+    }
+
     /// Takes an attempt, if one may be made now.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
         let granted = self.allowed_at() <= now;

@@ -175,7 +175,7 @@ impl Relay {
         }
         let peer = &mut self.peers[id];
         peer.reach = Reach::Lost;
-        let forget_at = peer.budget.allowed_at();
+        let forget_at = peer.budget.forgotten_at();
         self.peers.set_deadline(id, Some(forget_at));
         self.tell(Event::PeerUnreachable(self.peers.address(id)));
     }

@@ -97,9 +97,9 @@ fn a_silent_client_is_given_up() {
     assert_eq!(relay.poll_event(), None);
     assert_eq!(relay.counters().dropped(DropReason::PeerUnreachable), 2);
 
-    run(&mut relay, ms(300_000));
+    run(&mut relay, ms(306_000));
     assert_eq!((relay.peer_count(), relay.poll_timeout()), (0, None));
-    let late = exchange(&mut relay, ms(300_000), CLIENT_AT, &bubble(client(), LINK_LOCAL));
+    let late = exchange(&mut relay, ms(306_000), CLIENT_AT, &bubble(client(), LINK_LOCAL));
     assert_eq!(late, (Inbound::Dropped(DropReason::UnknownPeer), vec![]));
 }
 
@@ -128,6 +128,22 @@ fn four_bubbles_in_five_minutes() {
     }
     let expected = [0, 2000, 4000, 6000, 300_000, 302_000, 304_000, 306_000];
     assert_eq!(times, expected);
+}
+
+//= R-BUB-06: four bubbles in any 300 s, also when the relay slept between them
+#[test]
+fn a_pause_makes_no_new_budget() {
+    let mut relay = relay();
+    let _ = relay.handle_packet(ms(0), &data(0));
+    drain(&mut relay);
+    relay.handle_timeout(ms(200_000));
+    let first = drain(&mut relay).len();
+    let mut times: Vec<_> =
+        bubbles(&mut relay, 300_500).into_iter().map(|(when, _)| when).collect();
+    let _ = relay.handle_packet(ms(301_000), &data(0));
+    let fourth = drain(&mut relay).len();
+    times.extend(bubbles(&mut relay, 400_000).into_iter().map(|(when, _)| when));
+    assert_eq!((first, fourth, times), (1, 1, vec![202_000, 204_000]));
 }
 
 //= R-BUB-06: what comes directly from the client starts the count again

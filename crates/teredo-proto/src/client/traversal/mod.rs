@@ -52,6 +52,8 @@ pub(super) struct Approach {
     nonce_received: Option<[u8; 4]>,
     /// Indirect bubbles of ours since the peer was last met.
     calls: u8,
+    /// Attempts of this search, whether or not something came from the peer.
+    pub(super) attempts: u8,
     /// Whether it was last met through our helper.
     was_helped: bool,
     /// Where a bubble with our nonce came from, and on which socket, while another way was in use.
@@ -180,6 +182,7 @@ impl Client {
         self.peers[id].search = Search::Bubbles;
         self.distrust(id);
         self.peers[id].approach.begin(now);
+        self.peers[id].approach.attempts = 0;
     }
 
     /// Forgets a way that leads nowhere any more, with the random port that it went through: that
