@@ -107,6 +107,22 @@ fn one_helper_is_enough_for_any_two_random_nats() {
     }
 }
 
+// What is sent first waits for a way. The called side has told a new nonce by the time that it
+// arrives, and takes it when the bubble with that one has come behind it.
+#[test]
+fn the_first_packet_is_not_lost() {
+    for (seed, kind) in (0..40).flat_map(|seed| HARD.map(|kind| (seed, kind))) {
+        let mut world = World::new(seed);
+        let [a, b] = ["a", "b"].map(|name| {
+            let (_, helper) = add_helper(&mut world, &[name]);
+            add_client(&mut world, kind, ONLY_HELPER, helped(name, helper, HelperUse::Peers))
+        });
+        qualify(&mut world, &[a, b]);
+        let delay = ping(&mut world, a, b, 10 * SECOND);
+        assert!(delay.is_some(), "{kind} {seed}\n{}", world.log_text());
+    }
+}
+
 //= X-R-01: with a helper at each end, and with one for both
 #[test]
 fn two_helpers_do_not_get_in_each_others_way() {

@@ -115,10 +115,13 @@ impl Peer {
     }
 }
 
-/// Packets whose source is not proven, each with the endpoint it came from.
+/// From which endpoint something came, and on which socket.
+type Way = (SocketAddrV4, Local);
+
+/// Packets whose source is not proven, each with the way it came.
 #[derive(Debug, Default)]
 pub(super) struct HeldPackets {
-    endpoints: VecDeque<SocketAddrV4>,
+    ways: VecDeque<Way>,
     packets: PacketQueue,
 }
 
@@ -127,22 +130,22 @@ impl HeldPackets {
     pub(super) fn push(
         &mut self,
         budget: &mut QueueBudget,
-        from: SocketAddrV4,
+        way: Way,
         packet: &[u8],
     ) -> Result<(), QueueFull> {
         self.packets.push(budget, packet)?;
-        self.endpoints.push_back(from);
+        self.ways.push_back(way);
         Ok(())
     }
 
     /// Takes the oldest packet.
-    pub(super) fn pop(&mut self, budget: &mut QueueBudget) -> Option<(SocketAddrV4, Box<[u8]>)> {
-        self.endpoints.pop_front().zip(self.packets.pop(budget))
+    pub(super) fn pop(&mut self, budget: &mut QueueBudget) -> Option<(Way, Box<[u8]>)> {
+        self.ways.pop_front().zip(self.packets.pop(budget))
     }
 
     /// Drops all packets and says how many they were.
     pub(super) fn clear(&mut self, budget: &mut QueueBudget) -> usize {
-        self.endpoints.clear();
+        self.ways.clear();
         self.packets.clear(budget)
     }
 

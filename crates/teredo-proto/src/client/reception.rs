@@ -366,7 +366,7 @@ impl Client {
     ) -> Result<Inbound, DropReason> {
         let id = known.ok_or(DropReason::UnprovenPeer)?;
         if !accepted.is_bubble() {
-            return Err(DropReason::UnprovenPeer);
+            return self.hold_for_bubble(now, id, accepted);
         }
         self.note_symmetric_peer(id, accepted);
         if !self.knows_nonce(id, accepted) && self.take_opener(id, accepted) {
@@ -479,11 +479,34 @@ impl Client {
             }
             None => self.add_peer(now, accepted.source, Class::Stranger)?,
         };
-        let held = self.peers[id].held.push(&mut self.held, accepted.from, packet.bytes());
+        let way = (accepted.from, accepted.on);
+        let held = self.peers[id].held.push(&mut self.held, way, packet.bytes());
         // Also for a packet that finds no room: the last request may have been lost.
         if self.peers[id].probes.may_send(now) {
             self.send_probe(now, id);
         }
+        held.map_err(|_| DropReason::QueueFull)?;
+        if self.peers[id].search == Search::Idle {
+            self.peers.set_deadline(id, Some(now + HOLD));
+        }
+        Ok(Inbound::Consumed)
+    }
+
+    /// A peer that was called lately may be at this endpoint, but has shown us a nonce that we have
+    /// replaced since: its packets wait for the bubble with the new one, which is behind them.
+    fn hold_for_bubble(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        accepted: &Accepted<'_>,
+    ) -> Result<Inbound, DropReason> {
+        let packet = accepted.datagram.ipv6.bytes();
+        let peer = &mut self.peers[id];
+        let is_expected = peer.route(now).is_none() && peer.approach.is_called_within(now, HOLD);
+        if !is_expected || packet.len() > TRANSMIT_LEN_MAX {
+            return Err(DropReason::UnprovenPeer);
+        }
+        let held = peer.held.push(&mut self.held, (accepted.from, accepted.on), packet);
         held.map_err(|_| DropReason::QueueFull)?;
         if self.peers[id].search == Search::Idle {
             self.peers.set_deadline(id, Some(now + HOLD));
@@ -521,7 +544,7 @@ impl Client {
         if self.introduce(now, id, path) {
             self.settle(now, id, path);
         }
-        self.release(now, id, path.heard_at);
+        self.release(now, id, path);
     }
 
     /// Ends a search: both sides know the way.
@@ -545,10 +568,10 @@ impl Client {
         }
     }
 
-    /// Delivers what was held and came from the endpoint that is now proven.
-    fn release(&mut self, now: Instant, id: PeerId, proven: SocketAddrV4) {
-        while let Some((from, packet)) = self.peers[id].held.pop(&mut self.held) {
-            if from != proven {
+    /// Delivers what was held and came the way that is now proven.
+    fn release(&mut self, now: Instant, id: PeerId, proven: Path) {
+        while let Some(((from, on), packet)) = self.peers[id].held.pop(&mut self.held) {
+            if !proven.is_of(from, on) {
                 self.counters.count_drop(DropReason::UnprovenPeer);
                 continue;
             }

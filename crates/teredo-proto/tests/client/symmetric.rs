@@ -2,7 +2,7 @@
 
 use teredo_proto::client::{Config, Traversal};
 use teredo_proto::role::{NatKind, State};
-use teredo_proto::{DropReason, Inbound, Local};
+use teredo_proto::{DropReason, Inbound, Local, Role};
 use teredo_wire::TeredoAddress;
 use teredo_wire::trailer::Trailer;
 
@@ -122,14 +122,38 @@ fn from_elsewhere_only_the_nonce_counts() {
     assert!(matches!(bench.inject(elsewhere, &data), Inbound::Deliver(_)));
 }
 
-/// Only bubbles are taken on a nonce: data with the same bytes behind it is not.
+/// Only bubbles are taken on a nonce: data with the same bytes behind it is not, and waits in vain.
 #[test]
 fn data_with_a_nonce_proves_nothing() {
     let mut bench = Bench::quiet();
     let ours = nonce_of(&bench.begin());
     let mut data = udp(peer_address(), bench.own(), b"data");
     data.extend(nonce(ours));
+    assert_eq!(bench.inject(endpoint("192.0.2.10:9999"), &data), Inbound::Consumed);
+    assert_eq!(bench.client.counters().dropped(DropReason::UnprovenPeer), 0);
+    bench.wait_s(40.0);
+    let counters = bench.client.counters();
+    assert_eq!((counters.delivered, counters.dropped(DropReason::UnprovenPeer)), (0, 1));
     assert_eq!(bench.inject_dropped(endpoint("192.0.2.10:9999"), &data), DropReason::UnprovenPeer);
+}
+
+/// The peer has learnt our last nonce after it sent data, which it took for welcome.
+#[test]
+fn data_waits_for_the_bubble_behind_it() {
+    let mut bench = Bench::quiet();
+    let ours = nonce_of(&bench.begin());
+    let own = bench.own();
+    let data = |what: &[u8]| udp(peer_address(), own, what);
+    let [elsewhere, forger] = ["192.0.2.10:9999", "192.0.2.66:9999"].map(endpoint);
+    assert_eq!(bench.inject(elsewhere, &data(b"data")), Inbound::Consumed);
+    assert_eq!(bench.inject(forger, &data(b"lies")), Inbound::Consumed);
+    assert!(bench.take().is_empty(), "data makes us send nothing");
+    assert_eq!(bench.meet(PRIMARY, elsewhere, Some(ours)), Inbound::Consumed);
+    let sent = bench.take();
+    let packets: Vec<_> = sent.iter().filter(|sent| matches!(sent, Sent::Packet(_))).collect();
+    assert_eq!(packets, [&Sent::Packet(data(b"data"))]);
+    let counters = bench.client.counters();
+    assert_eq!((counters.delivered, counters.dropped(DropReason::UnprovenPeer)), (1, 1));
 }
 
 //= X-SNS-10: the nonce of an earlier indirect bubble is worth nothing

@@ -100,6 +100,11 @@ impl Approach {
 
     /// Bytes that it allocates at most: the alternates.
     pub(super) const KEPT_BYTES: usize = Alternates::MAX * size_of::<SocketAddrV4>();
+
+    /// Whether we have told the peer a nonce less than `period` ago.
+    pub(super) fn is_called_within(&self, now: Instant, period: Duration) -> bool {
+        self.nonce_sent.is_some() && self.called_at.is_some_and(|at| now.since(at) < period)
+    }
 }
 
 /// A peer's random port.
