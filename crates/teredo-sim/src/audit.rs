@@ -9,9 +9,11 @@
 //! address that only the relay's bubble to it came from. Data to a peer that proved another
 //! endpoint may also go to the embedded one (RFC 6081 section 5.3.4.3). Servers send no data.
 //!
-//! **Budget.** Four attempts in 300 s without a direct answer, of six datagrams at most, and so
-//! many for each indirect bubble that came in (RFC 4380 section 5.2.6, E-13); a limit on answers to
-//! all peers together. A server sends no more datagrams than it gets.
+//! **Budget.** Four attempts in 300 s without a direct answer, and one for each indirect bubble that
+//! came in (RFC 4380 section 5.2.6, E-13): no more indirect bubbles than that, and of all bubbles
+//! what so many attempts send at most; beside them only what an attempt from before the last direct
+//! answer had yet to send. A limit on answers to all peers together. A server sends no more
+//! datagrams than it gets.
 
 use core::net::{Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
@@ -36,6 +38,8 @@ pub enum Offence {
     /// So many bubbles for this address within the window after so many indirect ones from it, more
     /// than there may be.
     Bubbles(Ipv6Addr, usize, usize),
+    /// The same of the indirect ones among them.
+    Calls(Ipv6Addr, usize, usize),
     /// Bubbles for more addresses at once than there may be.
     Answers,
     /// A server sent data, or a server or helper more than it got.
@@ -71,9 +75,13 @@ struct Books {
     proven: BTreeSet<SocketAddrV4>,
     /// When something last came from an endpoint that is proven.
     heard_at: Option<Instant>,
-    /// When bubbles went out, and when indirect ones came in, within [`WINDOW`].
+    /// When bubbles went out, the indirect ones among them, and when indirect ones came in, within
+    /// [`WINDOW`] and since `heard_at`.
     bubbles: VecDeque<Instant>,
+    calls: VecDeque<Instant>,
     indirect: VecDeque<Instant>,
+    /// When the last attempt from before `heard_at` may have begun.
+    begun_at: Option<Instant>,
 }
 
 impl Audit {
@@ -112,9 +120,7 @@ impl Audit {
             books.proven.insert(from);
         }
         if books.proven.contains(&from) {
-            books.heard_at = Some(now);
-            books.bubbles.clear();
-            books.indirect.clear();
+            books.note_heard(now);
         }
     }
 
@@ -146,13 +152,14 @@ impl Audit {
         let books = self.peers.entry(destination).or_default();
         if ipv6.is_bubble() {
             let server = TeredoAddress::parse(destination).map(|peer| peer.server);
-            if server.is_some_and(|server| to == SocketAddrV4::new(server, TEREDO_PORT)) {
+            let is_call = server.is_some_and(|server| to == SocketAddrV4::new(server, TEREDO_PORT));
+            if is_call {
                 books.nonce = datagram.trailers().ok().and_then(|trailers| trailers.nonce);
             }
             if matches!(plan, Plan::Relay(_)) {
                 books.signatures.insert(ipv6.source());
             }
-            books.note_bubble(now, destination)?;
+            books.note_bubble(now, destination, is_call)?;
             return self.note_answer(now, destination);
         }
         if own_server(plan) == Some(to)
@@ -201,12 +208,45 @@ impl Audit {
 }
 
 impl Books {
-    fn note_bubble(&mut self, now: Instant, destination: Ipv6Addr) -> Result<(), Offence> {
+    /// Something came directly: the count begins again.
+    fn note_heard(&mut self, now: Instant) {
+        let last = self.bubbles.back().max(self.indirect.back()).copied();
+        self.begun_at = self.begun_at.max(last);
+        self.heard_at = Some(now);
+        self.bubbles.clear();
+        self.calls.clear();
+        self.indirect.clear();
+    }
+
+    fn note_bubble(
+        &mut self,
+        now: Instant,
+        destination: Ipv6Addr,
+        is_call: bool,
+    ) -> Result<(), Offence> {
+        // What an attempt from before the count has yet to send: the role need not have taken what
+        // came, and a port that is being prepared is not given up because of it.
+        let until = self.begun_at.map(|begun_at| begun_at + PREPARATION);
+        let late = |times: &VecDeque<Instant>, max: usize| {
+            times.iter().filter(|at| Some(**at) <= until).count().min(max)
+        };
         let bubbles = recent(&mut self.bubbles, now, WINDOW);
         bubbles.push_back(now);
-        let sent = bubbles.len();
+        let (sent, sent_late) = (bubbles.len(), late(bubbles, LATE_MAX));
+        let since = bubbles.front().map_or(Duration::ZERO, |first| now.since(*first));
+        let refreshes = 1 + (since.as_secs() / REFRESH_TIMER.as_secs()) as usize;
+        let calls = recent(&mut self.calls, now, WINDOW);
+        if is_call {
+            calls.push_back(now);
+        }
+        let (called, called_late) = (calls.len(), late(calls, 1));
         let asked = recent(&mut self.indirect, now, WINDOW).len();
-        if sent > (ATTEMPTS_MAX + asked) * BATCH_MAX + 1 {
+        if called > ATTEMPTS_MAX + asked + called_late {
+            return Err(Offence::Calls(destination, called, asked));
+        }
+        let batch = BATCH_MAX + usize::from(self.announced.is_some());
+        let attempts = (ATTEMPTS_MAX + asked) * batch + (1 + asked) * PREPARED_MAX;
+        if sent > attempts + SINGLE_MAX + refreshes + sent_late {
             return Err(Offence::Bubbles(destination, sent, asked));
         }
         Ok(())
@@ -261,9 +301,76 @@ const VALID: Duration = Duration::from_secs(30);
 /// Attempts in a window without an answer (RFC 4380 section 5.2.6).
 const ATTEMPTS_MAX: usize = 4;
 const WINDOW: Duration = Duration::from_secs(300);
-/// Datagrams of one attempt: direct, indirect, one to or from a random port, alternates.
+/// Datagrams of one attempt: direct, indirect, one to or from a random port, alternates. A neighbour
+/// gets one more on the link.
 const BATCH_MAX: usize = 6;
+/// What an attempt sends beside when it is the one that prepares a random port, as the first one of
+/// a search or an answer may: an echo test is done twice (RFC 6081 section 5.5.2.2), and what the
+/// gateway tells of a flow is used at once (RFC 6887 section 12).
+const PREPARED_MAX: usize = 2;
+/// How long that takes at most: tests of one and two seconds, one second for the gateway.
+const PREPARATION: Duration = Duration::from_secs(4);
+/// What comes that late: the above, and the indirect bubble that waits for it.
+const LATE_MAX: usize = PREPARED_MAX + 1;
+/// Single bubbles: in answer to what was heard, and the last question to a peer that was met before,
+/// which an attempt accompanies (RFC 6081 section 5.7).
+const SINGLE_MAX: usize = 2;
+/// A bubble each such time keeps an idle way through a random port open (RFC 6081 section 5.4.2.1).
+const REFRESH_TIMER: Duration = Duration::from_secs(30);
 /// Addresses that bubbles go for within a second: what answers there are at once and in a second,
 /// and some that this side begins with.
 const ANSWERS_MAX: usize = 150 + 20;
 const ANSWERS_WINDOW: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: Ipv6Addr = Ipv6Addr::LOCALHOST;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    /// So many attempts of six, two seconds apart; what the first offence is.
+    fn attempts(books: &mut Books, from: u64, count: u64) -> Result<(), Offence> {
+        for time in (0..count).map(|number| at(from + number * 2000)) {
+            (0..5).try_for_each(|_| books.note_bubble(time, PEER, false))?;
+            books.note_bubble(time, PEER, true)?;
+        }
+        Ok(())
+    }
+
+    //= C-BUB-06: the reference model allows four attempts, and one for each that the peer makes
+    #[test]
+    fn a_fifth_attempt_is_an_offence() {
+        let mut books = Books::default();
+        assert_eq!(attempts(&mut books, 0, 4), Ok(()));
+        assert_eq!(attempts(&mut books, 8000, 1), Err(Offence::Calls(PEER, 5, 0)));
+        let mut books = Books::default();
+        books.indirect.push_back(at(0));
+        assert_eq!(attempts(&mut books, 0, 5), Ok(()));
+        assert_eq!(attempts(&mut books, 10_000, 1), Err(Offence::Calls(PEER, 6, 1)));
+    }
+
+    //= C-BUB-06: an attempt under way when something comes may end, and leaves room for no other one
+    #[test]
+    fn an_attempt_under_way_may_end() {
+        let under_way = || {
+            let mut books = Books::default();
+            books.indirect.push_back(at(0));
+            (0..5).for_each(|_| assert_eq!(books.note_bubble(at(0), PEER, false), Ok(())));
+            books.note_heard(at(20));
+            books.note_heard(at(40));
+            books
+        };
+        let mut books = under_way();
+        assert_eq!(books.note_bubble(at(1000), PEER, false), Ok(()));
+        assert_eq!(books.note_bubble(at(3000), PEER, true), Ok(()));
+        assert_eq!(attempts(&mut books, 8000, 4), Ok(()));
+        assert_eq!(books.note_bubble(at(15_000), PEER, true), Err(Offence::Calls(PEER, 6, 0)));
+        let mut books = under_way();
+        assert_eq!(attempts(&mut books, 4001, 4), Ok(()));
+        assert_eq!(books.note_bubble(at(12_001), PEER, true), Err(Offence::Calls(PEER, 5, 0)));
+    }
+}
