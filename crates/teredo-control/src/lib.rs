@@ -33,7 +33,7 @@ pub use page::{NotReady, PortReader, Word};
 pub use rules::{AllowedRule, AllowedRules, Origin, RuleChange};
 pub use runtime::RuntimeDir;
 pub use status::{
-    Nat, Network, Role, Sandbox, ServerAddress, SettingName, Settings, Snapshot, State, Status,
-    Type,
+    Helper, HelperState, Nat, Network, Role, Sandbox, ServerAddress, SettingName, Settings,
+    Snapshot, State, Status, Type,
 };
 pub use subscription::{Event, Subscription};

@@ -61,10 +61,62 @@ pub struct Snapshot {
     /// The refresh interval in seconds that was determined and is in force in place of the
     /// configured one; none unless one was.
     pub determined_interval_s: Option<u32>,
+    /// The helper that the client may use; none if it has none.
+    pub helper: Option<Helper>,
     /// Techniques against NATs that somebody has switched off, with commas between them.
     pub without: Option<String>,
     /// What the daemon has given up; none if it runs without a sandbox.
     pub sandbox: Option<Sandbox>,
+}
+
+/// A helper, and how far the client is with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Helper {
+    /// Where it is.
+    pub endpoint: SocketAddrV4,
+    /// How far the client is with it.
+    pub state: HelperState,
+    /// Why it refused, in state `refused`: a word such as `full`. More words may come.
+    pub refusal: Option<String>,
+}
+
+impl fmt::Display for Helper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.endpoint, self.state.words())?;
+        match &self.refusal {
+            Some(refusal) => write!(f, " ({})", refusal.replace('-', " ")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How far a client is with its helper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HelperState {
+    /// It is not needed.
+    Idle,
+    /// It is being asked.
+    Asking,
+    /// It passes on what is for the client.
+    Registered,
+    /// It has refused.
+    Refused,
+    /// It has not answered.
+    Silent,
+}
+
+impl HelperState {
+    /// In words.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Idle => "not needed",
+            Self::Asking => "being asked",
+            Self::Registered => "registered",
+            Self::Refused => "refused",
+            Self::Silent => "no answer",
+        }
+    }
 }
 
 /// What a process that is set up has given up, so that a fault in it is of little use to anybody.

@@ -10,8 +10,8 @@ use teredo_control::varlink::{
     SERVICE_INTERFACE,
 };
 use teredo_control::{
-    AllowedRule, AllowedRules, Nat, Network, Origin, Role, RuleChange, Sandbox, ServerAddress,
-    SettingName, Settings, Snapshot, State, Status, Type,
+    AllowedRule, AllowedRules, Helper, HelperState, Nat, Network, Origin, Role, RuleChange,
+    Sandbox, ServerAddress, SettingName, Settings, Snapshot, State, Status, Type,
 };
 
 /// A type as it is written in a description.
@@ -152,6 +152,11 @@ fn full() -> Snapshot {
         port: "51234".parse().ok(),
         key_renewal: Some(true),
         determined_interval_s: Some(u32::MAX),
+        helper: Some(Helper {
+            endpoint: "203.0.113.30:3545".parse().unwrap(),
+            state: HelperState::Refused,
+            refusal: Some("full".to_owned()),
+        }),
         without: Some("hairpin,deferred-open".to_owned()),
         sandbox: Some(Sandbox {
             capabilities: vec!["net_admin".to_owned()],
@@ -200,6 +205,14 @@ fn enumerations_have_the_words_of_the_description() {
     assert_eq!(words("ServerAddress"), ours(json!(addresses)));
     assert_eq!(words("Role"), ours(json!([Role::Client, Role::HostSpecificRelay])));
     assert_eq!(words("Network"), ours(json!([Network::Managed, Network::Unmanaged])));
+    let helped = [
+        HelperState::Idle,
+        HelperState::Asking,
+        HelperState::Registered,
+        HelperState::Refused,
+        HelperState::Silent,
+    ];
+    assert_eq!(words("HelperState"), ours(json!(helped)));
     let (input, _) = &interface.methods["SetState"];
     let Kind::Struct(fields) = input else { panic!() };
     let names = [

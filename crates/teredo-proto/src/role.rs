@@ -4,6 +4,7 @@ use core::net::{Ipv6Addr, SocketAddrV4};
 use core::ops::Range;
 use core::time::Duration;
 
+use crate::client::HelperState;
 use crate::reason::{Counters, DropReason};
 use crate::time::Instant;
 
@@ -173,6 +174,8 @@ pub enum Event {
     /// From the next refresh on this refresh interval is in force, as far as is known of the NAT
     /// (RFC 4380 section 5.2.7).
     RefreshIntervalChanged(Duration),
+    /// The client is so far with its helper now.
+    HelperChanged(HelperState),
     /// The gateway should be asked which external port it gives a flow from `local_port` to
     /// `remote` ([`PortMapper::map_peer`](crate::portmap::PortMapper::map_peer)). The answer goes
     /// to [`Client::take_port_mapping`](crate::client::Client::take_port_mapping). Only clients

@@ -6,15 +6,16 @@ mod common;
 
 use core::net::SocketAddrV4;
 
-use teredo_proto::DropReason;
 use teredo_proto::client::{HelperConfig, HelperState, HelperUse, Traversal};
 use teredo_proto::keys::{Algorithm, Identifier, Secret, SharedKey};
 use teredo_proto::role::{NatKind, OfflineReason, State};
 use teredo_proto::server::{Clients, EndpointCheck, KnownClient};
+use teredo_proto::{DropReason, Event};
 use teredo_sim::matrix::KINDS;
 use teredo_sim::trace::Packet;
 use teredo_sim::world::HOP_DELAY;
 use teredo_sim::{HostId, Link, NatConfig, Place, World};
+use teredo_wire::helper::Status;
 
 use common::{SECOND, ping, ping_until_answered, qualify};
 
@@ -59,6 +60,14 @@ fn helped(name: &str, endpoint: SocketAddrV4, used_for: HelperUse) -> Option<Hel
 
 /// What goes beyond RFC 6081 is the helper alone.
 const ONLY_HELPER: Traversal = Traversal { helper: true, ..Traversal::RFC6081 };
+
+/// What the client told of its helper.
+fn told(world: &World, client: HostId) -> Vec<HelperState> {
+    let states = world.events(client).filter_map(|(_, event)| {
+        if let Event::HelperChanged(state) = event { Some(state) } else { None }
+    });
+    states.collect()
+}
 
 fn assert_connect(world: &mut World, pair: (HostId, HostId), what: &str) {
     qualify(world, &[pair.0, pair.1]);
@@ -295,6 +304,25 @@ fn a_registration_that_nobody_needs_lapses() {
         world.run_for(600 * SECOND).unwrap();
         assert_eq!(registered(&world), 0);
     }
+    let once = [HelperState::Asking, HelperState::Registered, HelperState::Idle];
+    assert_eq!(told(&world, a), once.repeat(2));
+}
+
+/// A refusal is told with its reason, also by a client that is off-line because of it.
+#[test]
+fn a_helper_that_is_full_says_so() {
+    let mut world = World::new(7);
+    let helper = world.add_helper(clients(&["a", "b"]), |config| config.limits.clients_max = 1);
+    let endpoint = world.endpoint_of(helper).unwrap();
+    let all = |name| helped(name, endpoint, HelperUse::All);
+    let a = add_client(&mut world, "ps", ONLY_HELPER, all("a"));
+    qualify(&mut world, &[a]);
+    let b = add_client(&mut world, "ps", ONLY_HELPER, all("b"));
+    world.run_for(20 * SECOND).unwrap();
+    assert_eq!(world.state(b), Some(State::Offline(OfflineReason::NoHelper)));
+    let refused = HelperState::Refused(Status::FULL);
+    assert_eq!(world.client(b).unwrap().helper_state(world.now()), Some(refused));
+    assert_eq!(told(&world, b), [HelperState::Asking, refused]);
 }
 
 /// Without the right key there is no help, and no harm: what connects otherwise still does.
@@ -314,6 +342,12 @@ fn a_wrong_key_is_as_good_as_no_helper() {
     world.run_for(20 * SECOND).unwrap();
     let offline = State::Offline(OfflineReason::NoHelper);
     assert_eq!(world.state(all), Some(offline));
+    // Which is seen, and told.
+    for client in [a, all] {
+        let state = world.client(client).unwrap().helper_state(world.now());
+        assert_eq!(state, Some(HelperState::Silent));
+    }
+    assert_eq!(told(&world, a), [HelperState::Asking, HelperState::Silent]);
 }
 
 /// What gets lost on the way to the helper is made up for.

@@ -91,6 +91,7 @@ fn rows(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
         rows.extend(is_due.then(|| ("Key", "to be renewed".to_owned())));
     }
     // Not any of netsh's.
+    rows.extend(snapshot.helper.as_ref().map(|helper| ("Helper", helper.to_string())));
     rows.extend(snapshot.without.clone().map(|names| ("Switched Off", names)));
     rows.extend(snapshot.sandbox.as_ref().map(|sandbox| ("Sandbox", sandbox.to_string())));
     rows

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use teredo_control::server::{self, Config, Server};
 use teredo_control::testing::{TestDir, snapshot};
 use teredo_control::{
-    Nat, Network, Role, Sandbox, ServerAddress, SettingName, Snapshot, State, Type,
+    Helper, HelperState, Nat, Network, Role, Sandbox, ServerAddress, SettingName, Snapshot, State,
+    Type,
 };
 
 /// A daemon in this process, and where it is to be found.
@@ -67,6 +68,12 @@ fn qualified() -> Snapshot {
     }
 }
 
+fn helped(state: HelperState, refusal: Option<&str>) -> Snapshot {
+    let endpoint = "203.0.113.30:3545".parse().unwrap();
+    let helper = Helper { endpoint, state, refusal: refusal.map(str::to_owned) };
+    Snapshot { helper: Some(helper), ..qualified() }
+}
+
 fn offline(reason: &str) -> Snapshot {
     Snapshot { reason: Some(reason.to_owned()), ..snapshot(State::Offline, 0) }
 }
@@ -108,6 +115,7 @@ fn the_table_is_that_of_netsh_in_every_state() {
         ("probe-secondary", Snapshot { probing: secondary, ..probe() }),
         ("qualified", qualified()),
         ("interval", Snapshot { determined_interval_s: Some(90), ..qualified() }),
+        ("helper", helped(HelperState::Registered, None)),
         ("host-specific-relay", relay),
         ("without", Snapshot { without: Some("hairpin,helper".to_owned()), ..qualified() }),
         ("sandbox", Snapshot { sandbox: Some(sandbox), ..qualified() }),
@@ -134,6 +142,28 @@ fn every_kind_of_nat_has_its_word() {
         let row = format!("NAT                     : {word}\n");
         assert!(daemon.run(&["status"]).stdout.contains(&row), "{word}");
     }
+}
+
+#[test]
+fn every_state_of_the_helper_has_its_words() {
+    let daemon = Daemon::start(Snapshot::default());
+    for (state, refusal, words) in [
+        (HelperState::Idle, None, "not needed"),
+        (HelperState::Asking, None, "being asked"),
+        (HelperState::Registered, None, "registered"),
+        (HelperState::Refused, Some("full"), "refused (full)"),
+        (HelperState::Refused, Some("address-in-use"), "refused (address in use)"),
+        (HelperState::Silent, None, "no answer"),
+    ] {
+        let snapshot = helped(state, refusal);
+        daemon.server.publish(snapshot.clone());
+        let row = format!("Helper                  : 203.0.113.30:3545, {words}\n");
+        assert!(daemon.run(&["status"]).stdout.contains(&row), "{words}");
+        let fields = &daemon.run(&["status", "--json"]).json()[0];
+        assert_eq!(fields["helper"], json!(snapshot.helper), "{words}");
+    }
+    daemon.server.publish(qualified());
+    assert_eq!(daemon.run(&["status", "--json"]).json()[0]["helper"], Value::Null);
 }
 
 //= API-69: the machine form has the same fields

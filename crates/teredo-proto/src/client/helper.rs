@@ -21,7 +21,7 @@ use crate::client::qualification::Backoff;
 use crate::client::{Client, Phase};
 use crate::keys::{HelperKey, Secret};
 use crate::reason::DropReason;
-use crate::role::{Arrival, Inbound, Local, Outbound};
+use crate::role::{Arrival, Event, Inbound, Local, Outbound};
 use crate::time::Instant;
 
 /// The helper that a client may use.
@@ -59,14 +59,16 @@ impl HelperUse {
 /// How far a client is with its helper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HelperState {
-    /// It is not needed, or the next attempt has to wait.
+    /// It is not needed.
     Idle,
     /// It is being asked.
     Asking,
     /// It passes on what is for the client.
     Registered,
-    /// It has refused.
+    /// It has refused; it will be asked again while it is needed.
     Refused(Status),
+    /// It has not answered, or not with our key; it will be asked again while it is needed.
+    Silent,
 }
 
 /// What the client has to do with its helper.
@@ -77,7 +79,10 @@ pub(super) struct Registration {
     cookie: Cookie,
     request: Option<Request>,
     grant: Option<Grant>,
-    refusal: Option<Status>,
+    /// How the last attempt ended, if it did not end well.
+    failure: Option<HelperState>,
+    /// What was last told.
+    told: HelperState,
     /// When something is to be done.
     due_at: Instant,
     /// When it was last of use for some peer.
@@ -114,7 +119,8 @@ impl Registration {
             cookie: Cookie::default(),
             request: None,
             grant: None,
-            refusal: None,
+            failure: None,
+            told: HelperState::Idle,
             due_at: Instant::default(),
             needed_at: None,
             unanswered_since: None,
@@ -167,9 +173,9 @@ impl Registration {
     }
 
     fn state(&self, now: Instant) -> HelperState {
-        match (self.grant, self.refusal, &self.request) {
+        match (self.grant, self.failure, &self.request) {
             (Some(grant), _, _) if now < grant.until => HelperState::Registered,
-            (_, Some(refusal), _) => HelperState::Refused(refusal),
+            (_, Some(failure), _) => failure,
             (_, None, Some(_)) => HelperState::Asking,
             (_, None, None) => HelperState::Idle,
         }
@@ -180,6 +186,21 @@ impl Client {
     /// How far the client is with its helper; `None` without one.
     pub fn helper_state(&self, now: Instant) -> Option<HelperState> {
         self.helper.as_ref().map(|helper| helper.state(now))
+    }
+
+    /// Where the client's helper is; `None` without one.
+    pub fn helper(&self) -> Option<SocketAddrV4> {
+        self.helper.as_ref().map(Registration::endpoint)
+    }
+
+    /// Tells how far the client is with its helper, if that is new.
+    fn tell_helper(&mut self, now: Instant) {
+        let Some(helper) = &mut self.helper else { return };
+        let state = helper.state(now);
+        if state != helper.told {
+            helper.told = state;
+            self.events.push(Event::HelperChanged(state));
+        }
     }
 
     /// Whether everything goes through the helper.
@@ -262,6 +283,11 @@ impl Client {
 
     /// Does what has become due about the helper.
     pub(super) fn advance_helper(&mut self, now: Instant) {
+        self.keep_registered(now);
+        self.tell_helper(now);
+    }
+
+    fn keep_registered(&mut self, now: Instant) {
         let Some(helper) = &mut self.helper else { return };
         if helper.grant.is_some_and(|grant| grant.until <= now) {
             self.lose_helper();
@@ -295,6 +321,7 @@ impl Client {
         let request = match helper.request.take().filter(|request| request.address == address) {
             Some(request) if request.transmissions == TRANSMISSIONS_MAX => {
                 helper.due_at = now + helper.backoff.next(&mut self.random);
+                helper.failure = Some(HelperState::Silent);
                 return;
             }
             Some(request) => Request {
@@ -311,6 +338,13 @@ impl Client {
         let item = Item::Registration { nonce: request.nonce, address };
         helper.request = Some(request);
         self.outbox.push(item);
+    }
+
+    /// Whoever waited for the helper waits no longer.
+    pub(super) fn helper_kept_silent(&mut self) {
+        if let Some(helper) = &mut self.helper {
+            helper.failure.get_or_insert(HelperState::Silent);
+        }
     }
 
     /// Our address, or the one that it will be once a server is asked through the helper.
@@ -394,6 +428,7 @@ impl Client {
         } else {
             self.refused(now, answer.status);
         }
+        self.tell_helper(now);
         Ok(Inbound::Consumed)
     }
 
@@ -402,7 +437,7 @@ impl Client {
         let lifetime = Duration::from_secs(answer.lifetime_s.into());
         let had_other = helper.grant.is_none_or(|grant| grant.address != address);
         helper.grant = Some(Grant { address, token: answer.token, until: now + lifetime });
-        helper.refusal = None;
+        helper.failure = None;
         helper.conflicts = 0;
         helper.backoff = Backoff::default();
         helper.unanswered_since = None;
@@ -423,7 +458,7 @@ impl Client {
 
     fn refused(&mut self, now: Instant, status: Status) {
         let Some(helper) = &mut self.helper else { return };
-        helper.refusal = Some(status);
+        helper.failure = Some(HelperState::Refused(status));
         let is_free_to_choose = status == Status::ADDRESS_IN_USE
             && helper.is_for_all()
             && helper.conflicts < CONFLICTS_MAX;

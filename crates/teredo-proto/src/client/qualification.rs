@@ -178,6 +178,7 @@ impl Client {
                 self.serve(now, found);
             }
             Phase::Primary(_) if self.is_helped_throughout() && !self.is_helped(now) => {
+                self.helper_kept_silent();
                 self.fail(now, OfflineReason::NoHelper);
             }
             Phase::Primary(_) => {

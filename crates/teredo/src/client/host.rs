@@ -18,7 +18,7 @@ use teredo_proto::{Event, Instant};
 use teredo_sys::signal::Signal;
 
 use super::mapping::Mapping;
-use super::publication::publication;
+use super::publication::{helper, publication};
 use super::snapshot::Snapshot;
 use super::{Args, Obstacle, Source, managed};
 use crate::allow::{Gate, Look};
@@ -136,11 +136,11 @@ impl<'a> ClientHost<'a> {
     }
 
     /// Publishes what the client does, if that is anything new.
-    fn publish(&self, client: &Client) {
+    fn publish(&self, now: Instant, client: &Client) {
         let local = self.network.local_address;
         let local = local.map(|address| SocketAddrV4::new(address, self.port));
         let interface = (self.tunnel.name(), self.tunnel.index());
-        let known = publication(&self.args, client, self.port, local, self.kind, interface);
+        let known = publication(&self.args, (client, now), self.port, local, self.kind, interface);
         let reason = self.reason(client).map(str::to_owned);
         self.publisher.publish(control::Snapshot { reason, ..known });
     }
@@ -193,7 +193,7 @@ impl<'a> ClientHost<'a> {
         self.mapping.look(now, client);
         self.kind = managed::network(&self.args);
         self.rest_or_serve(now, client);
-        self.publish(client);
+        self.publish(now, client);
         self.repair.restore(now, self.watch, &mut self.tunnel, &self.report)
     }
 
@@ -313,7 +313,7 @@ impl<'a> ClientHost<'a> {
         client.set_dormant_after(now, self.args.dormant_after());
         self.open(now, client);
         self.mapping.follow(now, &self.args, client);
-        self.publish(client);
+        self.publish(now, client);
         Flow::Continue
     }
 
@@ -372,6 +372,11 @@ impl Host<Client> for ClientHost<'_> {
             Event::UnmapPeer { local_port, remote } => {
                 self.mapping.unmap_peer(now, (local_port, remote));
             }
+            Event::HelperChanged(_) => {
+                if let Some(helper) = helper(client, now) {
+                    self.report.say(&format!("helper {helper}"));
+                }
+            }
             Event::KeyRenewal(false)
             | Event::StateChanged(_)
             | Event::NatKindChanged(_)
@@ -389,7 +394,7 @@ impl Host<Client> for ClientHost<'_> {
     /// the port and the state published.
     fn handle_events_end(&mut self, now: Instant, client: &mut Client) -> io::Result<()> {
         self.mapping.follow(now, &self.args, client);
-        self.publish(client);
+        self.publish(now, client);
         self.tell(client);
         Ok(())
     }
@@ -410,7 +415,7 @@ impl Host<Client> for ClientHost<'_> {
             _ => {
                 self.take_resolved(now, client);
                 self.mapping.receive(now, client);
-                self.publish(client);
+                self.publish(now, client);
                 return self.answer(now, client);
             }
         }

@@ -3,9 +3,11 @@
 use std::net::SocketAddrV4;
 use std::num::{NonZeroU16, NonZeroU32};
 
-use teredo_control::{self as control, Nat, Network, Role, ServerAddress};
-use teredo_proto::client::{Client, Traversal};
+use teredo_control::{self as control, Helper, Nat, Network, Role, ServerAddress};
+use teredo_proto::client::{Client, HelperState, Traversal};
 use teredo_proto::role::{NatKind, OfflineReason, State};
+use teredo_proto::time::Instant;
+use teredo_wire::helper::Status;
 
 use super::Args;
 
@@ -32,7 +34,7 @@ fn switched_off(args: &Args) -> Option<String> {
 /// this kind, has an address for it; the interface goes by name and index.
 pub(super) fn publication(
     args: &Args,
-    client: &Client,
+    (client, now): (&Client, Instant),
     port: u16,
     local: Option<SocketAddrV4>,
     network: Network,
@@ -41,6 +43,7 @@ pub(super) fn publication(
     let state = client.state();
     let known = control::Snapshot {
         state: published_state(state),
+        helper: helper(client, now),
         interface_name: Some(interface.to_owned()),
         interface_index: NonZeroU32::new(index),
         ..settings(args)
@@ -88,6 +91,28 @@ fn probing(client: &Client) -> Option<ServerAddress> {
 /// Rounded down, so that it is never longer than what was found.
 fn determined_interval_s(client: &Client) -> Option<u32> {
     client.determined_interval().and_then(|interval| interval.as_secs().try_into().ok())
+}
+
+/// The helper that the client has.
+pub(super) fn helper(client: &Client, now: Instant) -> Option<Helper> {
+    let (endpoint, state) = client.helper().zip(client.helper_state(now))?;
+    let (state, refusal) = match state {
+        HelperState::Idle => (control::HelperState::Idle, None),
+        HelperState::Asking => (control::HelperState::Asking, None),
+        HelperState::Registered => (control::HelperState::Registered, None),
+        HelperState::Refused(status) => (control::HelperState::Refused, Some(refusal(status))),
+        HelperState::Silent => (control::HelperState::Silent, None),
+    };
+    Some(Helper { endpoint, state, refusal })
+}
+
+fn refusal(status: Status) -> String {
+    match status {
+        Status::FULL => "full".to_owned(),
+        Status::ADDRESS_IN_USE => "address-in-use".to_owned(),
+        Status::UNUSABLE_ADDRESS => "unusable-address".to_owned(),
+        Status(other) => format!("status-{other}"),
+    }
 }
 
 fn nat(kind: NatKind) -> Nat {

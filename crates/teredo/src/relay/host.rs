@@ -179,6 +179,7 @@ impl Host<Relay> for RelayHost {
             | Event::AddressChanged(_)
             | Event::NatKindChanged(_)
             | Event::RefreshIntervalChanged(_)
+            | Event::HelperChanged(_)
             | Event::KeyRenewal(_)
             | Event::ServerLost
             | Event::PeerReached(_)
