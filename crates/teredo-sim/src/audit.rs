@@ -9,8 +9,8 @@
 //! address that only the relay's bubble to it came from. Data to a peer that proved another
 //! endpoint may also go to the embedded one (RFC 6081 section 5.3.4.3). Servers send no data.
 //!
-//! **Budget.** Four attempts in 300 s without a direct answer, and one for each indirect bubble that
-//! came in (RFC 4380 section 5.2.6, E-13): no more indirect bubbles than that, and of all bubbles
+//! **Budget.** Four attempts in 300 s without a direct answer, and one for each indirect bubble
+//! that came in (RFC 4380 section 5.2.6, E-13): no more indirect bubbles than that, and of all bubbles
 //! what so many attempts send at most; beside them only what an attempt from before the last direct
 //! answer had yet to send. A limit on answers to all peers together. A server sends no more
 //! datagrams than it gets.
@@ -301,8 +301,8 @@ const VALID: Duration = Duration::from_secs(30);
 /// Attempts in a window without an answer (RFC 4380 section 5.2.6).
 const ATTEMPTS_MAX: usize = 4;
 const WINDOW: Duration = Duration::from_secs(300);
-/// Datagrams of one attempt: direct, indirect, one to or from a random port, alternates. A neighbour
-/// gets one more on the link.
+/// Datagrams of one attempt: direct, indirect, one to or from a random port, alternates. A
+/// neighbour gets one more on the link.
 const BATCH_MAX: usize = 6;
 /// What an attempt sends beside when it is the one that prepares a random port, as the first one of
 /// a search or an answer may: an echo test is done twice (RFC 6081 section 5.5.2.2), and what the
@@ -312,8 +312,8 @@ const PREPARED_MAX: usize = 2;
 const PREPARATION: Duration = Duration::from_secs(4);
 /// What comes that late: the above, and the indirect bubble that waits for it.
 const LATE_MAX: usize = PREPARED_MAX + 1;
-/// Single bubbles: in answer to what was heard, and the last question to a peer that was met before,
-/// which an attempt accompanies (RFC 6081 section 5.7).
+/// Single bubbles: in answer to what was heard, and the last question to a peer that was met
+/// before, which an attempt accompanies (RFC 6081 section 5.7).
 const SINGLE_MAX: usize = 2;
 /// A bubble each such time keeps an idle way through a random port open (RFC 6081 section 5.4.2.1).
 const REFRESH_TIMER: Duration = Duration::from_secs(30);
@@ -353,7 +353,7 @@ mod tests {
         assert_eq!(attempts(&mut books, 10_000, 1), Err(Offence::Calls(PEER, 6, 1)));
     }
 
-    //= C-BUB-06: an attempt under way when something comes may end, and leaves room for no other one
+    //= C-BUB-06: an attempt under way when something comes may end, and leaves room for no other
     #[test]
     fn an_attempt_under_way_may_end() {
         let under_way = || {
