@@ -10,10 +10,10 @@
 //! endpoint may also go to the embedded one (RFC 6081 section 5.3.4.3). Servers send no data.
 //!
 //! **Budget.** Four attempts in 300 s without a direct answer, and one for each indirect bubble
-//! that came in (RFC 4380 section 5.2.6, E-13): no more indirect bubbles than that, and of all bubbles
-//! what so many attempts send at most; beside them only what an attempt from before the last direct
-//! answer had yet to send. A limit on answers to all peers together. A server sends no more
-//! datagrams than it gets.
+//! that came in (RFC 4380 section 5.2.6, E-13): no more indirect bubbles than that, and of all
+//! bubbles what so many attempts send at most; beside them only what an attempt from before the
+//! last direct answer had yet to send. A limit on answers to all peers together. A server sends
+//! no more datagrams than it gets.
 
 use core::net::{Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
