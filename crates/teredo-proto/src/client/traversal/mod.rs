@@ -1,12 +1,14 @@
-//! Meeting peers through NATs (RFC 6081): one module for each extension, and here the order in
-//! which they are tried.
+//! Meeting peers through NATs: one module for each technique, those of RFC 6081 and those beyond,
+//! and here the order in which they are tried.
 //!
-//! Nothing waits for something else to fail. One attempt sends direct bubbles to every endpoint at
-//! which the peer may be and one indirect bubble through its server, which tells the peer all that
-//! it needs to do the same: a nonce (`symmetric`), a port that our NAT will map another socket to
-//! (`port_preserving` knows it, `sequential` predicts it), other addresses of ours (`hairpin`). The
-//! first way that works is kept. A peer that was met before is asked directly first
-//! (`load_reduction`).
+//! What can be tried at once is. One attempt sends direct bubbles to every endpoint at which the
+//! peer may be and one indirect bubble through its server, which tells the peer all that it needs
+//! to do the same: a nonce (`symmetric`), a port that our NAT will map another socket to
+//! (`port_preserving` knows it, `peer_mapping` asks the gateway, `sequential` predicts it and
+//! `deferred_open` leaves it shut until the peer has answered), other addresses of ours
+//! (`hairpin`, `address_pool`). What costs others more comes with later attempts: the `helper`, and
+//! `birthday` probing if both sides want it. The first way that works is kept. A peer that was met
+//! before is asked directly first (`load_reduction`), and at its helper at once.
 //!
 //! What was learnt stays with the peer's entry, so that the next attempt begins with it.
 
