@@ -2,8 +2,8 @@
 //! a file of bytes is: `soak --input FILE`.
 //!
 //! Run *i* has the seed S + *i*. The first violation ends the soak with exit status 1 and tells how
-//! to see it again. `--verbose` prints what happened in each run, `--pcap` writes what was on its
-//! wires.
+//! to see it again; with `--keep-going` the others are run too, and each violation takes a line.
+//! `--verbose` prints what happened in each run, `--pcap` writes what was on its wires.
 
 #![allow(
     clippy::disallowed_macros,
@@ -44,6 +44,7 @@ fn main() -> ExitCode {
 struct Arguments {
     runs: u64,
     seed: u64,
+    keep_going: bool,
     verbose: bool,
     pcap: Option<PathBuf>,
     input: Option<PathBuf>,
@@ -51,7 +52,14 @@ struct Arguments {
 
 impl Arguments {
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut arguments = Self { runs: 1000, seed: 1, verbose: false, pcap: None, input: None };
+        let mut arguments = Self {
+            runs: 1000,
+            seed: 1,
+            keep_going: false,
+            verbose: false,
+            pcap: None,
+            input: None,
+        };
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
             let number = |value: String| {
@@ -60,6 +68,7 @@ impl Arguments {
             match word.as_str() {
                 "--runs" => arguments.runs = number(value()?)?,
                 "--seed" => arguments.seed = number(value()?)?,
+                "--keep-going" => arguments.keep_going = true,
                 "--verbose" => arguments.verbose = true,
                 "--pcap" => arguments.pcap = Some(value()?.into()),
                 "--input" => arguments.input = Some(value()?.into()),
@@ -108,13 +117,17 @@ impl Soak {
     fn work(&self) {
         loop {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
-            if index >= self.arguments.runs || lock(&self.failed).is_some() {
+            let is_over = !self.arguments.keep_going && lock(&self.failed).is_some();
+            if index >= self.arguments.runs || is_over {
                 return;
             }
             let seed = self.arguments.seed.wrapping_add(index);
             match self.run(seed, &scenario::bytes(seed), index.is_multiple_of(REPEAT_EVERY)) {
                 Ok(outcome) => self.count(seed, &outcome),
                 Err(failure) => {
+                    if self.arguments.keep_going {
+                        println!("seed {seed}: {}", failure.what);
+                    }
                     let mut failed = lock(&self.failed);
                     if failed.as_ref().is_none_or(|(known, _)| seed < *known) {
                         *failed = Some((seed, failure));
@@ -231,7 +244,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 const USAGE: &str =
-    "usage: soak [--runs N] [--seed S] [--verbose] [--pcap DIR] | soak --input FILE [--pcap DIR]";
+    "usage: soak [--runs N] [--seed S] [--keep-going] [--verbose] [--pcap DIR] | \
+     soak --input FILE [--pcap DIR]";
 /// Every so many runs one is done twice, to see that it is the same again.
 const REPEAT_EVERY: u64 = 50;
 const PROGRESS_EVERY: u64 = 5000;
