@@ -35,8 +35,8 @@ impl Driver {
         Self::spawn(Command::new(executable()), directory)
     }
 
-    /// One that may fork and go on in the child. AddressSanitizer may not: threads of the child wait
-    /// for ever for its allocator if a thread of the parent was inside it (mended in LLVM 18).
+    /// One that may fork and go on in the child. AddressSanitizer may not: threads of the child
+    /// wait for ever for its allocator if a thread of the parent was inside it (mended in LLVM 18).
     pub(crate) fn that_forks(directory: &RuntimeDir) -> Self {
         static EXECUTABLE: OnceLock<PathBuf> = OnceLock::new();
         Self::spawn(Command::new(EXECUTABLE.get_or_init(|| compile(false))), directory)
