@@ -1,0 +1,90 @@
+//! What passes through helpers (protocol section 6.4, R1 and R2): who is meant is what the frame
+//! holds.
+
+use core::net::{Ipv6Addr, SocketAddrV4};
+use std::collections::BTreeMap;
+
+use teredo_proto::client::HelperUse;
+use teredo_wire::Datagram;
+use teredo_wire::helper::{self, Frame, Status};
+
+use crate::host::Plan;
+
+use super::Offence;
+
+/// The books of a helper: whose frames it may pass on, and to whom.
+#[derive(Debug, Default)]
+pub(super) struct Helped {
+    /// Who asked last from an endpoint, for which address.
+    asked: BTreeMap<SocketAddrV4, (Vec<u8>, Ipv6Addr)>,
+    /// What was granted to whom.
+    granted: BTreeMap<Vec<u8>, (Ipv6Addr, SocketAddrV4)>,
+    /// Where the last datagram came from.
+    last_from: Option<SocketAddrV4>,
+}
+
+impl Helped {
+    /// The helper gets a datagram.
+    pub(super) fn note_received(&mut self, from: SocketAddrV4, payload: &[u8]) {
+        self.last_from = Some(from);
+        if let Ok(Frame::Register(request, _)) = Frame::parse(payload) {
+            self.asked.insert(from, (request.client_id.to_vec(), request.address));
+        }
+    }
+
+    /// The helper sends one: to the client whose address it is for, or for the client that it came
+    /// from and under no other address.
+    pub(super) fn note_sent(&mut self, to: SocketAddrV4, payload: &[u8]) -> Result<(), Offence> {
+        let (client, datagram) = match Frame::parse(payload) {
+            Ok(Frame::Registered(answer, _)) if answer.status == Status::GRANTED => {
+                if let Some((client, address)) = self.asked.get(&to).cloned() {
+                    self.granted.insert(client, (address, to));
+                }
+                return Ok(());
+            }
+            Ok(Frame::Forward(frame)) => (Some(to), frame.datagram),
+            Ok(Frame::Register(..) | Frame::Registered(..) | Frame::Challenge(_)) => return Ok(()),
+            Err(_) => (self.last_from, payload),
+        };
+        let Ok(Datagram { ipv6, .. }) = Datagram::parse(datagram) else {
+            return Err(Offence::Helper(to));
+        };
+        let is_inward = client == Some(to);
+        let meant = if is_inward { ipv6.destination() } else { ipv6.source() };
+        let is_granted = self.granted.values().any(|(address, endpoint)| {
+            Some(*endpoint) == client
+                && (*address == meant || helper::link_local(*address) == meant)
+        });
+        if is_granted { Ok(()) } else { Err(Offence::Helper(to)) }
+    }
+}
+
+/// A datagram from an endpoint or to one as the client means it; `None` if the client, whose
+/// everything goes through its helper, has no use for it.
+pub(super) fn unwrap<'a>(
+    plan: &Plan,
+    endpoint: SocketAddrV4,
+    payload: &'a [u8],
+) -> Option<(SocketAddrV4, &'a [u8])> {
+    let Some(config) = helper_of(plan) else { return Some((endpoint, payload)) };
+    if endpoint == config.endpoint
+        && let Ok(Frame::Forward(frame)) = Frame::parse(payload)
+    {
+        return Some((frame.endpoint, frame.datagram));
+    }
+    (config.used_for == HelperUse::Peers).then_some((endpoint, payload))
+}
+
+/// Whether a client sends a frame to somebody that is not its helper.
+pub(super) fn is_astray(plan: &Plan, to: SocketAddrV4, payload: &[u8]) -> bool {
+    let is_helper = helper_of(plan).is_some_and(|config| config.endpoint == to);
+    helper::is_frame(payload) && !is_helper
+}
+
+/// The helper that a client uses.
+pub(crate) fn helper_of(plan: &Plan) -> Option<&teredo_proto::client::HelperConfig> {
+    match plan {
+        Plan::Client(config) => config.helper.as_ref().filter(|_| config.traversal.helper),
+        Plan::Server(_) | Plan::Relay(_) | Plan::Helper(_) => None,
+    }
+}

@@ -1,0 +1,142 @@
+//! Birthday probing in the books (protocol section 6.4, B): what one client may send to ports of
+//! another's NAT, or to one endpoint from many ports, beside its attempts.
+//!
+//! Only to a peer that has just shown that it got our nonce, to the IPv4 address embedded in the
+//! peer's and to no other, as much as one session may take, one session in 300 s until something
+//! comes directly, never faster than the pace, and with all peers together no more than the budget.
+
+use core::net::{Ipv6Addr, SocketAddrV4};
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+
+use teredo_proto::role::BIRTHDAY_PORTS_MAX;
+use teredo_proto::{Instant, Local};
+use teredo_wire::trailer::{Birthday, Trailers};
+use teredo_wire::{Datagram, TEREDO_PORT, TeredoAddress};
+
+use crate::host::Plan;
+
+use super::{Offence, recent};
+
+/// The probing of one client.
+#[derive(Debug, Default)]
+pub(super) struct Probing {
+    peers: BTreeMap<Ipv6Addr, Peer>,
+    /// When probes of any peer were sent, within the window.
+    sent: VecDeque<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    /// When it last offered to take part.
+    offered_at: Option<Instant>,
+    /// When it last did so with the nonce of our last indirect bubble.
+    invited_at: Option<Instant>,
+    /// When it was probed from the service port, within the window.
+    probed: VecDeque<Instant>,
+    /// When ports were opened towards it.
+    opened: VecDeque<Instant>,
+}
+
+impl Probing {
+    /// An indirect bubble of the peer offers something; `nonce` is that of our last one to it.
+    pub(super) fn note_offer(
+        &mut self,
+        now: Instant,
+        peer: Ipv6Addr,
+        offer: Option<Birthday>,
+        nonce: Option<[u8; 4]>,
+    ) {
+        let Some(offer) = offer else { return };
+        let peer = self.peers.entry(peer).or_default();
+        peer.offered_at = Some(now);
+        if nonce == Some(offer.nonce) {
+            peer.invited_at = Some(now);
+        }
+    }
+
+    /// Something came directly from the peer: what comes next is about another search.
+    pub(super) fn note_heard(&mut self, peer: Ipv6Addr) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.probed.clear();
+            peer.opened.clear();
+        }
+    }
+
+    /// Whether a bubble is part of probing: it goes to the embedded address, from the service port
+    /// to another port with a nonce, or from a random port to the embedded endpoint with nothing.
+    pub(super) fn is_probe(
+        &self,
+        now: Instant,
+        plan: &Plan,
+        (to, via): (SocketAddrV4, Local),
+        bubble: &Datagram<'_>,
+    ) -> bool {
+        let destination = bubble.ipv6.destination();
+        let is_on = matches!(plan, Plan::Client(config) if config.traversal.birthday);
+        let (Some(peer), Ok(trailers)) = (TeredoAddress::parse(destination), bubble.trailers())
+        else {
+            return false;
+        };
+        let nonce = trailers.nonce;
+        let has_shape = match via {
+            Local::Primary => {
+                to.ip() == peer.mapped.ip() && to.port() != peer.mapped.port() && nonce.is_some()
+            }
+            Local::Random(_) => to == peer.mapped && nonce.is_none(),
+            Local::Secondary | Local::Helper | Local::Discovery => false,
+        };
+        let is_bare = trailers == Trailers { nonce, ..Trailers::default() };
+        let is_call = to == SocketAddrV4::new(peer.server, TEREDO_PORT);
+        is_on && has_shape && is_bare && !is_call && self.is_due(now, destination)
+    }
+
+    /// Whether the peer may be probed now.
+    fn is_due(&self, now: Instant, peer: Ipv6Addr) -> bool {
+        let Some(peer) = self.peers.get(&peer) else { return false };
+        let within = |at: Option<Instant>, max| at.is_some_and(|at| now.since(at) <= max);
+        within(peer.offered_at, QUIET_MAX) && within(peer.invited_at, SESSION_MAX)
+    }
+
+    pub(super) fn note_probe(
+        &mut self,
+        now: Instant,
+        address: Ipv6Addr,
+        via: Local,
+    ) -> Result<(), Offence> {
+        self.sent.push_back(now);
+        let total = recent(&mut self.sent, now, WINDOW).len();
+        let in_second = self.sent.iter().rev().take_while(|at| now.since(**at) < SECOND).count();
+        let peer = self.peers.entry(address).or_default();
+        let is_primary = via == Local::Primary;
+        let times = if is_primary { &mut peer.probed } else { &mut peer.opened };
+        times.push_back(now);
+        let count = recent(times, now, WINDOW).len();
+        let lasted = times.front().map_or(Duration::ZERO, |first| now.since(*first));
+        let max = if is_primary { PROBES_MAX } else { BIRTHDAY_PORTS_MAX };
+        let is_kept = total <= TOTAL_MAX
+            && in_second <= PER_SECOND_MAX
+            && count <= max
+            && lasted <= SESSION_MAX;
+        if is_kept { Ok(()) } else { Err(Offence::Probes(address, count, in_second)) }
+    }
+
+    /// Indirect bubbles beside those of attempts: one at the beginning and the reminders.
+    pub(super) fn calls(&mut self, now: Instant, peer: Ipv6Addr) -> usize {
+        let Some(peer) = self.peers.get(&peer) else { return 0 };
+        let invited = peer.invited_at.is_some_and(|at| now.since(at) <= WINDOW);
+        if invited { CALLS_MAX } else { 0 }
+    }
+}
+
+/// Limits as ARCHITECTURE.md has them under "Birthday probing".
+const PROBES_MAX: usize = 2048;
+const WINDOW: Duration = Duration::from_secs(300);
+const TOTAL_MAX: usize = 3_972;
+const SESSION_MAX: Duration = Duration::from_secs(25);
+const QUIET_MAX: Duration = Duration::from_secs(15);
+const SECOND: Duration = Duration::from_secs(1);
+/// The pace, and alternates at the same address, which look the same.
+const PER_SECOND_MAX: usize = 100 + super::BATCH_MAX;
+/// One at the beginning, one every six seconds.
+const CALLS_MAX: usize = 1 + 25 / 6;
