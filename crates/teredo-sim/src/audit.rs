@@ -126,8 +126,8 @@ impl Audit {
         }
         if is_bubble && own_server(plan) == Some(from) {
             recent(&mut books.indirect, now, WINDOW).push_back(now);
-            let offer = datagram.trailers().ok().and_then(|trailers| trailers.birthday);
-            self.probing.note_offer(now, source, offer, books.nonce);
+            let trailers = datagram.trailers().unwrap_or_default();
+            self.probing.note_call(now, source, &trailers, books.nonce);
             return;
         }
         let nonce = datagram.trailers().ok().and_then(|trailers| trailers.nonce);
@@ -145,7 +145,7 @@ impl Audit {
         }
         if books.proven.contains(&from) {
             books.note_heard(now);
-            self.probing.note_heard(source);
+            self.probing.note_heard(source, from);
         }
     }
 

@@ -7,11 +7,11 @@
 
 use core::net::{Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use teredo_proto::role::BIRTHDAY_PORTS_MAX;
 use teredo_proto::{Instant, Local};
-use teredo_wire::trailer::{Birthday, Trailers};
+use teredo_wire::trailer::{Alternates, Trailers};
 use teredo_wire::{Datagram, TEREDO_PORT, TeredoAddress};
 
 use crate::host::Plan;
@@ -36,19 +36,25 @@ struct Peer {
     probed: VecDeque<Instant>,
     /// When ports were opened towards it.
     opened: VecDeque<Instant>,
+    /// Where it said that it is, or was heard from: what goes there is no probe.
+    named: BTreeSet<SocketAddrV4>,
 }
 
 impl Probing {
-    /// An indirect bubble of the peer offers something; `nonce` is that of our last one to it.
-    pub(super) fn note_offer(
+    /// An indirect bubble of the peer says something; `nonce` is that of our last one to it.
+    pub(super) fn note_call(
         &mut self,
         now: Instant,
-        peer: Ipv6Addr,
-        offer: Option<Birthday>,
+        address: Ipv6Addr,
+        said: &Trailers<'_>,
         nonce: Option<[u8; 4]>,
     ) {
-        let Some(offer) = offer else { return };
-        let peer = self.peers.entry(peer).or_default();
+        let peer = self.peers.entry(address).or_default();
+        let embedded = TeredoAddress::parse(address).map(|address| *address.mapped.ip());
+        let random = embedded.zip(said.random_port).map(|(ip, port)| SocketAddrV4::new(ip, port));
+        let alternates = said.alternates.into_iter().flat_map(Alternates::endpoints);
+        peer.named.extend(alternates.chain(random));
+        let Some(offer) = said.birthday else { return };
         peer.offered_at = Some(now);
         if nonce == Some(offer.nonce) {
             peer.invited_at = Some(now);
@@ -56,11 +62,11 @@ impl Probing {
     }
 
     /// Something came directly from the peer: what comes next is about another search.
-    pub(super) fn note_heard(&mut self, peer: Ipv6Addr) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.probed.clear();
-            peer.opened.clear();
-        }
+    pub(super) fn note_heard(&mut self, peer: Ipv6Addr, from: SocketAddrV4) {
+        let peer = self.peers.entry(peer).or_default();
+        peer.named.insert(from);
+        peer.probed.clear();
+        peer.opened.clear();
     }
 
     /// Whether a bubble is part of probing: it goes to the embedded address, from the service port
@@ -88,7 +94,9 @@ impl Probing {
         };
         let is_bare = trailers == Trailers { nonce, ..Trailers::default() };
         let is_call = to == SocketAddrV4::new(peer.server, TEREDO_PORT);
-        is_on && has_shape && is_bare && !is_call && self.is_due(now, destination)
+        let is_named = self.peers.get(&destination).is_some_and(|peer| peer.named.contains(&to));
+        let is_other = !is_call && !(is_named && via == Local::Primary);
+        is_on && has_shape && is_bare && is_other && self.is_due(now, destination)
     }
 
     /// Whether the peer may be probed now.

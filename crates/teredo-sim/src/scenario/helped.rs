@@ -45,7 +45,11 @@ impl Help {
 impl Member {
     /// Whether everybody can meet it.
     pub(super) fn is_plain(&self) -> bool {
-        if self.help.is_throughout() { self.help == Help::All } else { self.home.is_plain }
+        match self.help {
+            Help::All => !self.home.is_wild,
+            Help::Refused(HelperUse::All) => false,
+            Help::None | Help::Peers | Help::Refused(HelperUse::Peers) => self.home.is_plain,
+        }
     }
 
     /// Whether nothing is promised of it.
