@@ -222,7 +222,8 @@ impl Client {
                 self.send_direct(now, id, (path.to, path.via), None);
                 self.counters.bubbles_sent += 1;
             }
-            None if peer.search != Search::Idle => {}
+            // The peer may be on its way to it, and takes no other one (section 5.4.4.4).
+            None if peer.search != Search::Idle || peer.approach.is_called_lately(now) => {}
             Some(_) | None => {
                 peer.trust = Trust::Unproven;
                 self.release_random_port(id);
