@@ -303,6 +303,44 @@ fn a_port_for_a_peer_that_has_not_come_is_given_back_within_a_minute() {
     assert_eq!(bench.released(), [random]);
 }
 
+/// The NAT may still map a local port to where an earlier socket sent from it: what that shows of a
+/// new one is not so, and it is not mapped afresh.
+#[test]
+fn a_local_port_that_was_used_before_is_not_taken() {
+    for sequential in [false, true] {
+        let mut bench = if sequential { Bench::sequential() } else { Bench::port_preserving() };
+        bench.call(&with_port(60_000));
+        let before = bench.bind(50_000);
+        bench.wait_s(60.0);
+        assert_eq!(bench.released(), [before]);
+        bench.take();
+        bench.begin();
+        let declined = bench.bind(50_000);
+        assert_eq!(bench.take(), [], "nothing leaves from it");
+        let events = bench.events();
+        let [Event::ReleasePort(released), Event::BindPort(asked)] = events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(released, declined);
+        bench.client.handle_bound(bench.now, asked, Some(50_001));
+        assert!(!bench.take().is_empty(), "it goes on with another one");
+    }
+}
+
+/// A host that has no others is not asked for ever.
+#[test]
+fn a_host_with_one_port_to_spare_gives_it_again() {
+    let mut bench = Bench::port_preserving();
+    bench.call(&with_port(60_000));
+    bench.bind(50_000);
+    bench.wait_s(60.0);
+    bench.take();
+    bench.begin();
+    bench.bind(50_000);
+    bench.bind(50_000);
+    assert_eq!(bench.take()[0].trailers().random_port, Some(50_000));
+}
+
 /// Strangers cannot make a client hold more sockets than its limit, nor keep it from meeting
 /// others.
 #[test]
