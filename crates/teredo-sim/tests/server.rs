@@ -107,8 +107,8 @@ fn clients_return_after_a_server_restart() {
     qualify(&mut world, &[client]);
 }
 
-/// Protocol section 8.1: servers send nothing to some ports. A client that its NAT gives one of them
-/// meets others, and is met by nobody who needs its server for that.
+/// Protocol section 8.1: servers send nothing to some ports. A client that its NAT gives one of
+/// them meets others, and is met by nobody who needs its server for that.
 #[test]
 fn a_client_at_a_port_that_servers_refuse_is_met_by_nobody() {
     for port in [1900, 1901] {

@@ -103,8 +103,8 @@ impl RandomPorts {
         }
     }
 
-    /// Notes a local port that a socket has got; `false` if an earlier one had it, but only once, so
-    /// that a host without others is not asked for ever.
+    /// Notes a local port that a socket has got; `false` if an earlier one had it, but only once,
+    /// so that a host without others is not asked for ever.
     pub(super) fn note_local_port(&mut self, local_port: u16) -> bool {
         if let Some(position) = self.used.iter().position(|&used| used == local_port) {
             self.used.remove(position);
