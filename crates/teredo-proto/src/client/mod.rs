@@ -47,7 +47,7 @@ use crate::filter::Ipv4Filter;
 use crate::guard::Guard;
 use crate::keys::Secret;
 use crate::limiter::{BucketSketch, Rate, Shares, TokenBucket};
-use crate::peers::{AnswerLimits, PacketQueue, PeerTable, QueueBudget};
+use crate::peers::{AnswerLimits, EvictedBudgets, PacketQueue, PeerTable, QueueBudget};
 use crate::policy::Policy;
 use crate::random::{Key, Random, Seed};
 use crate::reason::Counters;
@@ -119,12 +119,13 @@ impl Config {
     }
 
     /// Bytes that the client allocates at most: for each peer its entry and its place in the
-    /// table's lists, for all together the packets that wait, and the flows of the inbound policy.
-    /// The program around it takes some megabytes more, whatever happens.
+    /// table's lists, for all together the packets that wait, what is remembered of those that had
+    /// to go, and the flows of the inbound policy. The program around it takes some megabytes more,
+    /// whatever happens.
     pub const fn memory_max(&self) -> usize {
         let peers = PeerTable::<Peer>::memory_max(self.peers_max);
         let packets = self.peers_max * Peer::IDLE_BYTES + QUEUED_BYTES_MAX + HELD_BYTES_MAX;
-        peers + packets + Guard::MEMORY_MAX + Probing::MEMORY_MAX
+        peers + EvictedBudgets::MEMORY_MAX + packets + Guard::MEMORY_MAX + Probing::MEMORY_MAX
     }
 
     /// Who does everything through a helper is not on any link but with it.
@@ -165,6 +166,8 @@ pub struct Client {
     /// Packets that ended the sleep and wait for the address.
     early: PacketQueue,
     peers: PeerTable<Peer>,
+    /// How often those were called lately that had to go.
+    evicted: EvictedBudgets,
     neighbours: Neighbours,
     ports: RandomPorts,
     probing: Probing,
@@ -228,6 +231,7 @@ impl Client {
             resting: None,
             early: PacketQueue::default(),
             peers: PeerTable::new(config.peers_max, seed),
+            evicted: EvictedBudgets::new(seed),
             ports: RandomPorts::default(),
             probing: Probing::default(),
             pool: AddressPool::default(),
