@@ -3,7 +3,7 @@
 
 use core::net::Ipv6Addr;
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use teredo_proto::policy::{Policy, Service};
 use teredo_proto::{Instant, relay::Scope};
@@ -18,6 +18,8 @@ use crate::stack;
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
     last: BTreeMap<(Ipv6Addr, Matter), Instant>,
+    /// What the questions came from: addresses that the host has, or had.
+    sources: BTreeSet<Ipv6Addr>,
 }
 
 /// What worlds talk about.
@@ -34,6 +36,7 @@ impl Asked {
         let Ok((ipv6, _)) = Ipv6::parse(packet) else { return };
         if let Some(matter) = matter(packet) {
             self.last.insert((ipv6.destination(), matter), now);
+            self.sources.insert(ipv6.source());
         }
     }
 
@@ -70,9 +73,21 @@ impl Asked {
         })
     }
 
+    /// Whether a packet is what the role itself says of one of this stack, to where that one came
+    /// from. If the address has changed since, nobody else is meant: the stack discards it.
+    pub(crate) fn is_own_error(&self, now: Instant, packet: &[u8]) -> bool {
+        let Ok((ipv6, _)) = Ipv6::parse(packet) else { return false };
+        let Some(quoted) = stack::quoted(&ipv6) else { return false };
+        let is_to_sender = Ipv6::parse_quoted(quoted).is_ok_and(|about| {
+            about.source() == ipv6.destination() && self.sources.contains(&about.source())
+        });
+        is_link_local(ipv6.source()) && is_to_sender && self.has_sent(now, quoted, Duration::MAX)
+    }
+
     /// The role has lost its memory.
     pub(crate) fn clear(&mut self) {
         self.last.clear();
+        self.sources.clear();
     }
 
     /// Whether the stack has sent a packet like this one, which an error quotes.
@@ -113,3 +128,41 @@ fn matter(packet: &[u8]) -> Option<Matter> {
 const NEXT_HEADER_AT: usize = 6;
 /// What RFC 6092 section 3.2.3 gives UDP, and how exact a role is.
 const IDLE_MAX: Duration = Duration::from_secs(5 * 60 + 2);
+
+#[cfg(test)]
+mod tests {
+    use teredo_wire::icmpv6::ErrorMessage;
+    use teredo_wire::{Writer, address::CLIENT_LINK_LOCAL};
+
+    use super::*;
+
+    const OWN: Ipv6Addr = Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 1);
+    const PEER: Ipv6Addr = Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 2);
+
+    fn error(source: Ipv6Addr, destination: Ipv6Addr, about: &[u8]) -> Vec<u8> {
+        let mut buffer = [0; 512];
+        let mut writer = Writer::new(&mut buffer);
+        let written = ErrorMessage::Prohibited.write(&mut writer, source, destination, about);
+        written.map_or(Vec::new(), |()| writer.written().to_vec())
+    }
+
+    #[test]
+    fn only_the_roles_word_to_the_sender_is_its_own() {
+        let (mut asked, now) = (Asked::default(), Instant::from_nanos(0));
+        let sent = stack::data(OWN, PEER, 1, 100);
+        let own = error(CLIENT_LINK_LOCAL, OWN, &sent);
+        assert!(!asked.is_own_error(now, &own));
+        asked.note_sent(now, &sent);
+        assert!(asked.is_own_error(now, &own));
+        let others = [
+            error(PEER, OWN, &sent),
+            error(CLIENT_LINK_LOCAL, PEER, &sent),
+            error(CLIENT_LINK_LOCAL, PEER, &stack::data(PEER, OWN, 1, 100)),
+            error(CLIENT_LINK_LOCAL, OWN, &stack::data(OWN, OWN, 1, 100)),
+            stack::data(PEER, OWN, 1, 100),
+        ];
+        for packet in others {
+            assert!(!asked.is_own_error(now, &packet), "{packet:02x?}");
+        }
+    }
+}

@@ -223,7 +223,9 @@ pub enum Stopped {
 /// What may never happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// A role handed a packet to the stack of a host that does not have its destination.
+    /// A role handed a packet to the stack of a host that does not have its destination. What the
+    /// role itself says of a packet that the stack sent before its address changed is none: that
+    /// goes to where the packet came from (RFC 4443 section 2.2), and any host discards it there.
     Misdelivered(HostId, Ipv6Addr),
     /// A stack got test data that nobody sent to it, or not these bytes.
     Altered(HostId),

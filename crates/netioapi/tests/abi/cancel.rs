@@ -188,7 +188,7 @@ fn one_connection_serves_all_and_goes_with_the_last_registration() {
 fn a_child_begins_anew() {
     let directory = TestDir::new().unwrap();
     let daemon = daemon(directory.runtime(), State::Qualified, 5000);
-    let mut driver = Driver::new(directory.runtime());
+    let mut driver = Driver::that_forks(directory.runtime());
     driver.ask("watch 1 0 plain 0");
     let answer = driver.ask("fork 1");
     assert_eq!(answer, "cancel 87 port 0 5000 register 0 cancel 87 own 0");
@@ -204,7 +204,7 @@ fn a_child_begins_anew() {
 fn a_child_keeps_no_descriptor_of_its_parents() {
     let directory = TestDir::new().unwrap();
     let daemon = daemon(directory.runtime(), State::Qualified, 5000);
-    let mut driver = Driver::new(directory.runtime());
+    let mut driver = Driver::that_forks(directory.runtime());
     driver.ask("watch 1 0 plain 0");
     let child: i32 = driver.ask("fork").parse().unwrap();
     let is_ours = |path: &std::path::PathBuf| {

@@ -243,8 +243,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-const USAGE: &str =
-    "usage: soak [--runs N] [--seed S] [--keep-going] [--verbose] [--pcap DIR] | \
+const USAGE: &str = "usage: soak [--runs N] [--seed S] [--keep-going] [--verbose] [--pcap DIR] | \
      soak --input FILE [--pcap DIR]";
 /// Every so many runs one is done twice, to see that it is the same again.
 const REPEAT_EVERY: u64 = 50;

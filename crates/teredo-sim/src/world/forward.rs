@@ -387,7 +387,7 @@ impl World {
             self.give_to_stack(id, packet);
         } else if host.routes() {
             self.route_ipv6(packet);
-        } else {
+        } else if !host.stack.asked.is_own_error(self.now, packet) {
             self.violation = Some(Violation::Misdelivered(id, destination));
         }
     }

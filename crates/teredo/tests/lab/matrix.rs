@@ -52,6 +52,25 @@ fn each_technique_connects_a_pair() {
     }
 }
 
+/// The techniques that a helper is quicker than.
+#[test]
+fn without_a_helper_pools_and_birthdays_connect() {
+    if is_impossible() {
+        return;
+    }
+    // Through the alternate-address pool a packet may come from the address that the peer had sent
+    // to anyway: then it looks like something simpler.
+    let pairs = [("ar,addr", None), ("pr,ps", Some("B")), ("ups,pr", Some("B"))];
+    let output = matrix(&pairs.map(|(pair, _)| pair), &["--without", "helper", "--json"]);
+    expect_code(&output, 0);
+    for cell in json(&output)["pairs"].as_array().unwrap() {
+        let pair = format!("{},{}", cell["from"], cell["to"]).replace('"', "");
+        let (_, technique) = pairs.iter().find(|(it, _)| *it == pair).unwrap();
+        assert_eq!(cell["connected"], true, "{pair}");
+        assert!(technique.is_none_or(|it| cell["by"] == *it), "{pair} by {}", cell["by"]);
+    }
+}
+
 #[test]
 fn distance_is_in_the_times_and_in_the_limits() {
     if is_impossible() {
