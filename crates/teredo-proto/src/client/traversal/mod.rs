@@ -95,12 +95,18 @@ impl Approach {
     /// bubbles would go there, and while they do, what it announces now would not count (RFC 6081
     /// section 5.4.4.4); and what one forged bubble said would stay where the peer announces none.
     pub(super) fn begin(&mut self, now: Instant) {
-        if !self.is_called || now.since(self.heard_call_at) >= PEER_VALID {
+        if !self.is_called_lately(now) {
             (self.is_called, self.peer_random_port) = (false, None);
             if self.random_port == RandomPort::Unusable {
                 self.random_port = RandomPort::None;
             }
         }
+    }
+
+    /// Whether the peer has sent an indirect bubble so short a time ago that what it was answered
+    /// counts.
+    fn is_called_lately(&self, now: Instant) -> bool {
+        self.is_called && now.since(self.heard_call_at) < PEER_VALID
     }
 
     /// Bytes that it allocates at most: the alternates.
