@@ -42,7 +42,7 @@ use crate::client::maintenance::Service;
 use crate::client::outbox::{Events, Keys, Outbox};
 use crate::client::peer::Peer;
 use crate::client::qualification::{Backoff, Mapping};
-use crate::client::traversal::{AddressPool, Probing, RandomPorts};
+use crate::client::traversal::{AddressPool, Guesses, Probing, RandomPorts};
 use crate::filter::Ipv4Filter;
 use crate::guard::Guard;
 use crate::keys::Secret;
@@ -191,6 +191,7 @@ pub struct Client {
     outbox: Outbox,
     events: Events,
     counters: Counters,
+    guesses: Guesses,
 }
 
 /// How far the client is.
@@ -249,6 +250,7 @@ impl Client {
             outbox: Outbox::default(),
             events: Events::default(),
             counters: Counters::default(),
+            guesses: Guesses::new(seed),
             random,
             config,
         }

@@ -36,6 +36,7 @@ pub(super) use self::address_pool::AddressPool;
 pub(super) use self::birthday::Probing;
 pub(super) use self::ports::RandomPorts;
 pub use self::switches::{Traversal, UnknownTechnique};
+pub(super) use self::symmetric::Guesses;
 use crate::client::Client;
 use crate::client::outbox::Trailers;
 use crate::client::peer::{Path, Search, Trust};
