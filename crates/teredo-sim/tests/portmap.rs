@@ -188,6 +188,20 @@ fn the_mapping_lives_as_long_as_the_client_and_no_longer() {
     }
 }
 
+/// What gives the mapping back says so, as the program does: the client finds out what its NAT is
+/// without it, and names it to nobody any more.
+#[test]
+fn a_client_knows_that_its_mapping_was_given_back() {
+    let (mut world, _, client) = world(13, NatConfig::ps(), GatewayConfig::new());
+    run_until_mapped(&mut world, client, 15 * SECOND);
+    world.run_for(SECOND).unwrap();
+    assert_eq!(world.client(client).unwrap().nat_kind(), NatKind::EndpointIndependent);
+    world.stop_mapper(client);
+    world.run_for(60 * SECOND).unwrap();
+    assert_eq!(world.client(client).unwrap().explicit_mapping(), None);
+    assert_eq!(world.client(client).unwrap().nat_kind(), NatKind::PortSymmetric);
+}
+
 #[test]
 fn behind_two_nats_the_mapping_of_the_inner_one_is_a_further_address() {
     let mut world = World::new(7);

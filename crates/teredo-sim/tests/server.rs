@@ -8,11 +8,12 @@ use core::net::SocketAddrV4;
 
 use teredo_proto::DropReason;
 use teredo_proto::role::State;
+use teredo_sim::nat::PortRange;
 use teredo_sim::{NatConfig, Place, World};
 use teredo_wire::ipv6::Header;
 use teredo_wire::{TEREDO_PORT, TeredoAddress, Writer};
 
-use common::{SECOND, qualify};
+use common::{SECOND, ping, qualify};
 
 fn bubble(from: TeredoAddress, to: TeredoAddress) -> Vec<u8> {
     let mut bytes = [0; 40];
@@ -104,4 +105,24 @@ fn clients_return_after_a_server_restart() {
     assert!(pair.iter().all(|client| world.is_qualified(*client)));
     let client = world.add_client(Place::Internet);
     qualify(&mut world, &[client]);
+}
+
+/// Protocol section 8.1: servers send nothing to some ports. A client that its NAT gives one of
+/// them meets others, and is met by nobody who needs its server for that.
+#[test]
+fn a_client_at_a_port_that_servers_refuse_is_met_by_nobody() {
+    for port in [1900, 1901] {
+        let mut world = World::new(1);
+        let server = world.add_server();
+        let config = NatConfig { ports: PortRange::new(port, port), ..NatConfig::pr() };
+        let nat = world.add_nat(config);
+        let client = world.add_client(nat);
+        let [first, second] = [(); 2].map(|()| world.add_client(Place::Internet));
+        qualify(&mut world, &[client, first, second]);
+        assert_eq!(world.client(client).unwrap().mapped().unwrap().port(), port);
+        assert!(ping(&mut world, client, first, SECOND).is_some());
+        let is_refused = port == 1900;
+        assert_eq!(ping(&mut world, second, client, SECOND).is_none(), is_refused);
+        assert_eq!(world.dropped(server, DropReason::DeniedPort) > 0, is_refused);
+    }
 }

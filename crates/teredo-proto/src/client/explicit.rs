@@ -46,8 +46,11 @@ impl Client {
         match self.phase {
             // Such a mapping is what a symmetric NAT lacks.
             Phase::Offline { reason: OfflineReason::SymmetricNat, .. } => self.requalify(now),
-            Phase::Qualified(_) => {
-                let is_in_doubt = is_symmetric(self.nat_kind) || self.nat_kind == NatKind::Unknown;
+            Phase::Qualified(ref service) => {
+                // An answer that is on its way may tell of the mapping from before.
+                let is_in_doubt = is_symmetric(self.nat_kind)
+                    || self.nat_kind == NatKind::Unknown
+                    || service.is_refreshing();
                 if self.is_comparison_wanted() || had_one || is_in_doubt {
                     self.verify(now);
                 }

@@ -88,6 +88,11 @@ impl Service {
         [refresh, comparison].into_iter().flatten().find(|exchange| exchange.server == server)
     }
 
+    /// Whether the primary server address has been asked and has not answered yet.
+    pub(super) fn is_refreshing(&self) -> bool {
+        matches!(self.refresh, Refresh::Asking(_))
+    }
+
     fn last_contact(&self) -> Instant {
         self.heard_at.min(self.sent_at)
     }

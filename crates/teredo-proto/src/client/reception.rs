@@ -369,11 +369,12 @@ impl Client {
             return self.hold_for_bubble(now, id, accepted);
         }
         self.note_symmetric_peer(id, accepted);
-        if !self.knows_nonce(id, accepted) && self.take_opener(id, accepted) {
+        let knows_nonce = self.shows_nonce(now, id, accepted)?;
+        if !knows_nonce && self.take_opener(id, accepted) {
             return Ok(Inbound::Consumed);
         }
-        let is_taken = self.knows_nonce(id, accepted)
-            && (self.adopt(now, id, accepted) || self.note_other_way(id, accepted));
+        let is_taken =
+            knows_nonce && (self.adopt(now, id, accepted) || self.note_other_way(id, accepted));
         if !is_taken {
             return Err(DropReason::UnprovenPeer);
         }

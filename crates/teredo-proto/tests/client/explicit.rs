@@ -1,10 +1,11 @@
 //! Explicit mappings (RFC 6081 section 5.3; protocol section 3.8.2).
 
+use teredo_proto::DropReason;
 use teredo_proto::client::{Config, Traversal};
 use teredo_proto::portmap::{Event as Mapper, Failure};
 use teredo_proto::role::{NatKind, State};
 
-use crate::bytes::endpoint;
+use crate::bytes::{Advertisement, endpoint};
 use crate::harness::{Bench, config, kinds, mapped, secondary, server};
 
 fn granted(bench: &mut Bench, external: &str) {
@@ -100,4 +101,24 @@ fn a_gateway_that_restarted_makes_the_client_look_at_once() {
     bench.answer(server(), endpoint("192.0.2.1:5000"));
     assert_eq!(bench.client.mapped(), Some(endpoint("192.0.2.1:5000")));
     assert!(bench.peek().iter().any(|sent| sent.is_to(secondary())), "compared anew");
+}
+
+/// The gateway lost the mapping and granted it again while the server was asked what came of that:
+/// the answer is one of before, and the secondary address would seem to see another NAT.
+#[test]
+fn a_mapping_that_comes_back_while_the_server_is_asked_makes_the_client_ask_again() {
+    let mut bench = Bench::qualified();
+    granted(&mut bench, "192.0.2.1:4096");
+    bench.client.take_port_mapping(bench.now, &Mapper::Unmapped(Failure::NoAnswer));
+    let of_before = bench.nonce(server());
+    bench.wait_s(0.02);
+    granted(&mut bench, "192.0.2.1:4096");
+    assert_ne!(bench.nonce(server()), of_before, "asked again");
+    let seen = Some(endpoint("192.0.2.1:5000"));
+    let stale = Advertisement { origin: seen, ..Advertisement::new(of_before) };
+    assert_eq!(bench.inject_dropped(server(), &stale.to_bytes()), DropReason::WrongNonce);
+    bench.answer(server(), mapped());
+    bench.answer(secondary(), mapped());
+    assert_eq!(bench.client.nat_kind(), NatKind::EndpointIndependent);
+    assert_eq!(bench.client.mapped(), Some(mapped()));
 }

@@ -1,6 +1,7 @@
 //! Port-preserving symmetric NAT (RFC 6081 section 5.4).
 
 use core::net::SocketAddrV4;
+use core::time::Duration;
 
 use teredo_proto::client::{Config, Traversal};
 use teredo_proto::role::RANDOM_PORTS_MAX;
@@ -105,6 +106,20 @@ fn without_a_port_the_bubble_goes_all_the_same() {
     bench.wait_s(2.0);
     assert_eq!(bench.take().len(), 2);
     assert_eq!(bench.events(), []);
+}
+
+//= C-BUB-03: a port that comes hours late, because the host slept, makes no indirect bubble
+#[test]
+fn a_port_that_comes_after_a_pause_is_given_back() {
+    for port in [Some(50_000), None] {
+        let mut bench = Bench::port_preserving();
+        bench.call(&nonce());
+        let [Event::BindPort(asked)] = bench.events()[..] else { panic!("no port was asked for") };
+        bench.now = bench.now + Duration::from_hours(1);
+        bench.client.handle_bound(bench.now, asked, port);
+        assert!(bench.take().iter().all(|sent| !sent.is_to(peer_server())));
+        assert_eq!(bench.released(), Vec::from_iter(port.map(|_| asked)));
+    }
 }
 
 //= X-PP-05, X-PP-08: a bubble from ours to the port that the peer announces, both announced
@@ -271,6 +286,74 @@ fn data_keeps_the_random_port_for_longer() {
     assert_eq!(bench.released(), []);
     bench.wait_s(200.0);
     assert_eq!(bench.released(), [random]);
+}
+
+/// The timer is one for all peers: it may be due just after a port was announced in answer to a
+/// call, and the peer would not take another one instead (RFC 6081 section 5.4.4.4).
+#[test]
+fn a_port_that_was_just_announced_outlives_the_timer_of_others() {
+    let mut bench = Bench::port_preserving();
+    let other = endpoint("198.51.100.7:1024");
+    let stranger = TeredoAddress { mapped: other, ..peer() }.to_ipv6();
+    let call = crate::bytes::indirect_bubble(other, stranger, bench.own());
+    assert_eq!(bench.inject(crate::harness::server(), &call), Inbound::Consumed);
+    let first = bench.bind(40_001);
+    bench.wait_s(29.9);
+    bench.call(&with_port(60_000));
+    let random = bench.bind(50_000);
+    let ours = nonce_of(&bench.take());
+    bench.wait_s(0.2);
+    assert_eq!(bench.released(), [first]);
+    assert_eq!(bench.meet(random, theirs(60_000), Some(ours)), Inbound::Consumed);
+    assert_eq!(bench.way(), Some((theirs(60_000), random)));
+}
+
+/// Nor is a port kept for a peer that has called and not come.
+#[test]
+fn a_port_for_a_peer_that_has_not_come_is_given_back_within_a_minute() {
+    let mut bench = Bench::port_preserving();
+    bench.call(&with_port(60_000));
+    let random = bench.bind(50_000);
+    bench.wait_s(60.0);
+    assert_eq!(bench.released(), [random]);
+}
+
+/// The NAT may still map a local port to where an earlier socket sent from it: what that shows of a
+/// new one is not so, and it is not mapped afresh.
+#[test]
+fn a_local_port_that_was_used_before_is_not_taken() {
+    for sequential in [false, true] {
+        let mut bench = if sequential { Bench::sequential() } else { Bench::port_preserving() };
+        bench.call(&with_port(60_000));
+        let before = bench.bind(50_000);
+        bench.wait_s(60.0);
+        assert_eq!(bench.released(), [before]);
+        bench.take();
+        bench.begin();
+        let declined = bench.bind(50_000);
+        assert_eq!(bench.take(), [], "nothing leaves from it");
+        let events = bench.events();
+        let [Event::ReleasePort(released), Event::BindPort(asked)] = events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(released, declined);
+        bench.client.handle_bound(bench.now, asked, Some(50_001));
+        assert!(!bench.take().is_empty(), "it goes on with another one");
+    }
+}
+
+/// A host that has no others is not asked for ever.
+#[test]
+fn a_host_with_one_port_to_spare_gives_it_again() {
+    let mut bench = Bench::port_preserving();
+    bench.call(&with_port(60_000));
+    bench.bind(50_000);
+    bench.wait_s(60.0);
+    bench.take();
+    bench.begin();
+    bench.bind(50_000);
+    bench.bind(50_000);
+    assert_eq!(bench.take()[0].trailers().random_port, Some(50_000));
 }
 
 /// Strangers cannot make a client hold more sockets than its limit, nor keep it from meeting

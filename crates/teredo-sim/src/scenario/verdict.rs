@@ -4,6 +4,7 @@ use core::net::SocketAddrV4;
 use core::time::Duration;
 
 use teredo_proto::client::{Client, HelperState, QUEUED_TOTAL_MAX};
+use teredo_proto::filter::DENIED_PORTS;
 use teredo_proto::policy::{Rule, Service};
 use teredo_proto::role::{BIRTHDAY_PORTS_MAX, RANDOM_PORTS_MAX};
 
@@ -118,7 +119,7 @@ impl Scenario {
                     self.connect(from.host, to.host, limit)?;
                 }
             }
-            if self.relays.is_empty() || !from.is_plain() {
+            if self.relays.is_empty() || !from.is_plain() || self.is_refused(from.host) {
                 continue;
             }
             for native in self.natives.clone() {
@@ -134,11 +135,15 @@ impl Scenario {
     /// Within which time one client must get an answer from another; none if it need not.
     fn must_connect(&self, from: &Member, to: &Member) -> Option<Duration> {
         let apart = from.front().is_none() || from.front() != to.front();
-        if !apart || !self.answers_pings(to.host) || from.is_lost() || to.is_lost() {
+        let is_lost = from.is_lost() || to.is_lost();
+        if !apart || is_lost || !self.answers_pings(to.host) || self.is_refused(to.host) {
             return None;
         }
         if from.is_plain() && to.is_plain() {
             return Some(ANSWER_MAX);
+        }
+        if self.is_refused(from.host) {
+            return None; // it does not hear what the other one announces
         }
         let kinds = (from.kind()?, to.kind()?);
         let has_pool = KINDS[kinds.0] == "addr" || KINDS[kinds.1] == "addr";
@@ -154,6 +159,13 @@ impl Scenario {
         let symmetric = from.traversal.symmetric && to.traversal.symmetric;
         let seen = self.shows_its_kind(from) && self.shows_its_kind(to);
         (passes && (both || helped) && symmetric && seen).then_some(CONNECT_MAX)
+    }
+
+    /// Whether the NAT gave the client a port that servers and relays send nothing to (protocol
+    /// section 8.1): those that need them do not meet it, whatever it does.
+    fn is_refused(&self, host: HostId) -> bool {
+        let mapped = self.world.client(host).and_then(Client::mapped);
+        mapped.is_some_and(|mapped| DENIED_PORTS.contains(&mapped.port()))
     }
 
     /// Whether the NAT shows its kind to the client: one that preserves a port, or gives one, does

@@ -108,12 +108,13 @@ impl World {
         self.nats[nat.0].nat.forget_explicit();
     }
 
-    /// Has the port mapper of a host give back what it has.
+    /// Has the port mapper of a host give back what it has, of which its client is told.
     pub fn stop_mapper(&mut self, host: HostId) {
         let now = self.now;
         if let Some(mapper) = &mut self.hosts[host.0].mapper {
             mapper.mapper.stop(now);
             self.drain_mapper(host);
+            self.with_client(host, |client, now| client.set_explicit_mapping(now, None));
         }
     }
 

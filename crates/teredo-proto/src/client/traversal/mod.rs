@@ -36,6 +36,7 @@ pub(super) use self::address_pool::AddressPool;
 pub(super) use self::birthday::Probing;
 pub(super) use self::ports::RandomPorts;
 pub use self::switches::{Traversal, UnknownTechnique};
+pub(super) use self::symmetric::Guesses;
 use crate::client::Client;
 use crate::client::outbox::Trailers;
 use crate::client::peer::{Path, Search, Trust};
@@ -62,6 +63,8 @@ pub(super) struct Approach {
     other_way: Option<(SocketAddrV4, Local)>,
     /// When our last indirect bubble went out.
     called_at: Option<Instant>,
+    /// When the last one was to go out, whether or not it was ready.
+    wanted_at: Instant,
     /// Whether the peer has sent one, in this search or before.
     is_called: bool,
     /// When its last one came, if any.
@@ -94,12 +97,18 @@ impl Approach {
     /// bubbles would go there, and while they do, what it announces now would not count (RFC 6081
     /// section 5.4.4.4); and what one forged bubble said would stay where the peer announces none.
     pub(super) fn begin(&mut self, now: Instant) {
-        if !self.is_called || now.since(self.heard_call_at) >= PEER_VALID {
+        if !self.is_called_lately(now) {
             (self.is_called, self.peer_random_port) = (false, None);
             if self.random_port == RandomPort::Unusable {
                 self.random_port = RandomPort::None;
             }
         }
+    }
+
+    /// Whether the peer has sent an indirect bubble so short a time ago that what it was answered
+    /// counts.
+    fn is_called_lately(&self, now: Instant) -> bool {
+        self.is_called && now.since(self.heard_call_at) < PEER_VALID
     }
 
     /// Bytes that it allocates at most: the alternates.
@@ -268,8 +277,19 @@ impl Client {
     fn call(&mut self, now: Instant, id: PeerId) {
         // Before a port is predicted: what goes to the helper for the first time takes one.
         self.need_helper(now);
+        self.peers[id].approach.wanted_at = now;
         if self.has_random_port_ready(now, id) {
             self.send_indirect(now, id);
+        }
+    }
+
+    /// Sends the indirect bubble that something was prepared for, unless it is too late: the host
+    /// slept, the peer that called waits no more, and the attempt counts no more.
+    fn call_prepared(&mut self, now: Instant, id: PeerId) {
+        if now.since(self.peers[id].approach.wanted_at) <= PREPARATION_MAX {
+            self.send_indirect(now, id);
+        } else {
+            self.release_random_port(id);
         }
     }
 
@@ -329,3 +349,6 @@ impl Client {
 
 /// Least time between two indirect bubbles to one peer of which the second one is an answer (E-11).
 const CALL_GAP: Duration = Duration::from_secs(1);
+/// What is prepared for an indirect bubble takes at most: two tests of one and two seconds
+/// (RFC 6081 section 5.5.2.2), and the gateway's answer.
+const PREPARATION_MAX: Duration = Duration::from_secs(4);

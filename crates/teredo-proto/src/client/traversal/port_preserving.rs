@@ -70,6 +70,16 @@ impl Client {
         true
     }
 
+    /// Gives back the port that the host gave, and asks for another one: the NAT may still map it
+    /// to where an earlier socket sent, so that neither its number nor a test tells what it will be
+    /// mapped to.
+    fn ask_for_another_port(&mut self, now: Instant, id: PeerId, tries: u8) {
+        self.release_random_port(id);
+        if !self.ask_for_random_port(now, id, tries) {
+            self.send_indirect(now, id);
+        }
+    }
+
     /// Takes the host's answer.
     pub(in crate::client) fn random_port_bound(
         &mut self,
@@ -81,6 +91,7 @@ impl Client {
         if self.probing_port_bound(now, number, local_port) {
             return;
         }
+        let is_fresh = local_port.is_none_or(|port| self.ports.note_local_port(port));
         let is_port_preserving = self.is_port_preserving();
         let Some(port) = self.ports.find(number) else { return };
         if port.peer.is_unspecified() {
@@ -90,21 +101,24 @@ impl Client {
             };
         }
         let Some(id) = self.peers.find(port.peer) else { return };
+        let tries = port.tries;
         let Some(local_port) = local_port else {
             let _ = self.ports.remove(self.peers.address(id));
             self.peers[id].approach.random_port = RandomPort::Unusable;
-            return self.send_indirect(now, id);
+            return self.call_prepared(now, id);
         };
+        if !is_fresh {
+            return self.ask_for_another_port(now, id, tries);
+        }
         (port.is_bound, port.local_port) = (true, local_port);
         if !is_port_preserving {
-            let tries = port.tries;
             return self.test_random_port(now, id, tries);
         }
         port.prediction = Some(local_port);
         if let Some(peer) = self.teredo_peer(id) {
             self.send_random_openers(now, id, &peer);
         }
-        self.send_indirect(now, id);
+        self.call_prepared(now, id);
     }
 
     /// Direct bubbles that have to do with random ports, ours or the peer's (section 5.4.4.3,
@@ -222,7 +236,8 @@ impl Client {
                 self.send_direct(now, id, (path.to, path.via), None);
                 self.counters.bubbles_sent += 1;
             }
-            None if peer.search != Search::Idle => {}
+            // The peer may be on its way to it, and takes no other one (section 5.4.4.4).
+            None if peer.search != Search::Idle || peer.approach.is_called_lately(now) => {}
             Some(_) | None => {
                 peer.trust = Trust::Unproven;
                 self.release_random_port(id);

@@ -2,6 +2,7 @@
 
 use core::net::{Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
+use std::collections::VecDeque;
 
 use crate::client::traversal::RandomPort;
 use crate::client::traversal::peer_mapping::PeerMapping;
@@ -14,6 +15,8 @@ use crate::time::Instant;
 pub(in crate::client) struct RandomPorts {
     uses: Vec<PortUse>,
     last_number: u16,
+    /// The local ports of the last ones, to which the NAT may still have mappings.
+    used: VecDeque<u16>,
     /// Room for one more is kept for what probing may find.
     pub(super) is_one_reserved: bool,
     /// When they are looked through again: the Peer Refresh Timer of all peers.
@@ -100,6 +103,20 @@ impl RandomPorts {
         }
     }
 
+    /// Notes a local port that a socket has got; `false` if an earlier one had it, but only once,
+    /// so that a host without others is not asked for ever.
+    pub(super) fn note_local_port(&mut self, local_port: u16) -> bool {
+        if let Some(position) = self.used.iter().position(|&used| used == local_port) {
+            self.used.remove(position);
+            return false;
+        }
+        if self.used.len() >= USED_MAX {
+            self.used.pop_front();
+        }
+        self.used.push_back(local_port);
+        true
+    }
+
     /// Removes a port; says which one it was.
     pub(super) fn remove(&mut self, peer: Ipv6Addr) -> Option<PortUse> {
         let position = self.uses.iter().position(|port| port.peer == peer)?;
@@ -175,3 +192,5 @@ impl PortUse {
 
 /// The Peer Refresh Timer (section 5.4.2.1).
 pub(super) const REFRESH_TIMER: Duration = Duration::from_secs(30);
+/// Local ports remembered: four times as many as there are at a time.
+const USED_MAX: usize = 4 * RANDOM_PORTS_MAX;
