@@ -219,6 +219,24 @@ fn clients_of_one_helper_reach_each_other() {
     }
 }
 
+//= N-NAT-09: a NAT that rewrites addresses in payloads leaves those in frames alone, also its own
+#[test]
+fn a_neighbour_behind_a_nat_that_rewrites_payloads_is_met_through_the_helper() {
+    for begins in [true, false] {
+        let mut world = World::new(1);
+        let (_, endpoint) = add_helper(&mut world, &["a"]);
+        let own = helped("a", endpoint, HelperUse::All);
+        world.add_server();
+        let nat = world.add_nat(NatConfig { rewrites_payload: true, ..NatConfig::cone() });
+        let [a, b] =
+            [own, None].map(|helper| world.add_client_with(nat, |config| config.helper = helper));
+        qualify(&mut world, &[a, b]);
+        let (from, to) = if begins { (a, b) } else { (b, a) };
+        let delay = ping(&mut world, from, to, SECOND);
+        assert!(delay.is_some(), "{begins}\n{}", world.log_text());
+    }
+}
+
 /// The server that a client asks may be on the helper's host.
 #[test]
 fn a_helper_and_a_server_share_a_host() {
