@@ -293,7 +293,9 @@ impl Client {
     /// Sends the indirect bubble that something was prepared for, unless it is too late: the host
     /// slept, the peer that called waits no more, and the attempt counts no more.
     fn call_prepared(&mut self, now: Instant, id: PeerId) {
-        if now.since(self.peers[id].approach.wanted_at) <= PREPARATION_MAX {
+        let wanted_at = self.peers[id].approach.wanted_at;
+        if now.since(wanted_at) <= PREPARATION_MAX {
+            self.peers[id].bubbles.prolong(wanted_at, now);
             self.send_indirect(now, id);
         } else {
             self.release_random_port(id);
