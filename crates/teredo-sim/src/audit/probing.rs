@@ -70,7 +70,8 @@ impl Probing {
     }
 
     /// Whether a bubble is part of probing: it goes to the embedded address, from the service port
-    /// to another port with a nonce, or from a random port to the embedded endpoint with nothing.
+    /// to another port with the nonce, unless somebody forged a bubble without one, or from a random
+    /// port to the embedded endpoint with nothing.
     pub(super) fn is_probe(
         &self,
         now: Instant,
@@ -86,9 +87,7 @@ impl Probing {
         };
         let nonce = trailers.nonce;
         let has_shape = match via {
-            Local::Primary => {
-                to.ip() == peer.mapped.ip() && to.port() != peer.mapped.port() && nonce.is_some()
-            }
+            Local::Primary => to.ip() == peer.mapped.ip() && to.port() != peer.mapped.port(),
             Local::Random(_) => to == peer.mapped && nonce.is_none(),
             Local::Secondary | Local::Helper | Local::Discovery => false,
         };
