@@ -35,21 +35,20 @@ impl Helped {
     /// The helper sends one: to the client whose address it is for, or for the client that it came
     /// from and under no other address.
     pub(super) fn note_sent(&mut self, to: SocketAddrV4, payload: &[u8]) -> Result<(), Offence> {
-        let (client, datagram) = match Frame::parse(payload) {
+        let (is_inward, client, datagram) = match Frame::parse(payload) {
             Ok(Frame::Registered(answer, _)) if answer.status == Status::GRANTED => {
                 if let Some((client, address)) = self.asked.get(&to).cloned() {
                     self.granted.insert(client, (address, to));
                 }
                 return Ok(());
             }
-            Ok(Frame::Forward(frame)) => (Some(to), frame.datagram),
+            Ok(Frame::Forward(frame)) => (true, Some(to), frame.datagram),
             Ok(Frame::Register(..) | Frame::Registered(..) | Frame::Challenge(_)) => return Ok(()),
-            Err(_) => (self.last_from, payload),
+            Err(_) => (false, self.last_from, payload),
         };
         let Ok(Datagram { ipv6, .. }) = Datagram::parse(datagram) else {
             return Err(Offence::Helper(to));
         };
-        let is_inward = client == Some(to);
         let meant = if is_inward { ipv6.destination() } else { ipv6.source() };
         let is_granted = self.granted.values().any(|(address, endpoint)| {
             Some(*endpoint) == client
