@@ -79,6 +79,16 @@ impl BucketSketch {
         Self { pace: Pace::new(rate), hash_key, cells, rows: [row(), row()] }
     }
 
+    /// Whether there is a token for `key`.
+    pub(crate) fn has(&self, now: Instant, key: u64) -> bool {
+        self.has_at(now, self.cells(key))
+    }
+
+    /// Takes a token for `key`, if there is one.
+    pub(crate) fn take(&mut self, now: Instant, key: u64) -> bool {
+        self.take_at(now, self.cells(key))
+    }
+
     /// The cell of `key` in each row.
     fn cells(&self, key: u64) -> [usize; 2] {
         let hash = self.hash_key.hash(&key.to_be_bytes());
@@ -245,9 +255,9 @@ mod tests {
         let mut granted = [0; 64];
         for tenth in 0..100 {
             let now = START + Duration::from_millis(100) * tenth;
-            for round in 0..640_u32 {
-                let key = (round * 7 + tenth) % 64;
-                granted[key as usize] += usize::from(take(&mut sketch, now, key));
+            for round in 0..640 {
+                let key = (round * 7 + u64::from(tenth)) % 64;
+                granted[key as usize] += u32::from(sketch.take(now, key));
             }
         }
         assert!(granted.iter().all(|&count| count <= 3 + 99), "{granted:?}");
@@ -257,15 +267,11 @@ mod tests {
     fn a_thousand_keys_at_their_limit_leave_almost_all_others_alone() {
         let rate = Rate { per_s: 1, burst: 4 };
         let mut sketch = BucketSketch::new(rate, 16_384, Key::new([7; 32], b"test"));
-        for key in 0..1000_u32 {
-            assert!((0..5).filter(|_| take(&mut sketch, START, key)).count() <= 4);
+        for key in 0..1000 {
+            assert!((0..5).filter(|_| sketch.take(START, key)).count() <= 4);
         }
-        let refused = (1000..11_000_u32).filter(|&key| !take(&mut sketch, START, key)).count();
+        let refused = (1000..11_000).filter(|&key| !sketch.take(START, key)).count();
         assert!(refused < 100, "{refused} of 10,000 others were refused");
-    }
-
-    fn take(sketch: &mut BucketSketch, now: Instant, key: u32) -> bool {
-        sketch.take_at(now, sketch.cells(key.into()))
     }
 
     fn shares(total: Rate) -> Shares<2> {

@@ -208,7 +208,7 @@ drop_reasons! {
     /// The hop limit is used up.
     HopLimit = "hop-limit",
     /// Past a limit: at a server of what it does for others, at a client of peers that come by
-    /// themselves.
+    /// themselves and of wrong nonces.
     RateLimit = "rate-limit",
     /// A solicitation to be answered from the other address, and there is none.
     NoSecondary = "no-secondary",

@@ -219,6 +219,46 @@ fn clients_of_one_helper_reach_each_other() {
     }
 }
 
+//= N-NAT-09: a NAT that rewrites addresses in payloads leaves those in frames alone, also its own
+#[test]
+fn a_neighbour_behind_a_nat_that_rewrites_payloads_is_met_through_the_helper() {
+    for begins in [true, false] {
+        let mut world = World::new(1);
+        let (_, endpoint) = add_helper(&mut world, &["a"]);
+        let own = helped("a", endpoint, HelperUse::All);
+        world.add_server();
+        let nat = world.add_nat(NatConfig { rewrites_payload: true, ..NatConfig::cone() });
+        let [a, b] =
+            [own, None].map(|helper| world.add_client_with(nat, |config| config.helper = helper));
+        qualify(&mut world, &[a, b]);
+        let (from, to) = if begins { (a, b) } else { (b, a) };
+        let delay = ping(&mut world, from, to, SECOND);
+        assert!(delay.is_some(), "{begins}\n{}", world.log_text());
+    }
+}
+
+//= N-NAT-09, X-R-03: the local address that such a NAT makes the mapped one of is no other way
+#[test]
+fn a_nat_that_rewrites_payloads_hides_no_need_of_a_helper() {
+    for kinds in [["pr", "ups"], ["ups", "pr"]] {
+        let mut world = World::new(1);
+        let [a, b] = [("a", kinds[0]), ("b", kinds[1])].map(|(name, kind)| {
+            let (_, endpoint) = add_helper(&mut world, &[name]);
+            let server = world.add_server();
+            let addresses = world.server_addresses(server);
+            let config: NatConfig = kind.parse().unwrap();
+            let nat = world.add_nat(NatConfig { rewrites_payload: true, ..config });
+            world.add_client_with(nat, |config| {
+                (config.server, config.secondary) = addresses;
+                config.helper = helped(name, endpoint, HelperUse::Peers);
+            })
+        });
+        qualify(&mut world, &[a, b]);
+        world.run_for(SECOND).unwrap();
+        assert_connect(&mut world, (a, b), &format!("{kinds:?}"));
+    }
+}
+
 /// The server that a client asks may be on the helper's host.
 #[test]
 fn a_helper_and_a_server_share_a_host() {

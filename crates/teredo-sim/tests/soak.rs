@@ -1,6 +1,9 @@
 //! A few of the random worlds of the soak, so that every test run sees some, and what shrinks.
 
-use teredo_sim::scenario;
+use proptest::prelude::{ProptestConfig, any};
+use proptest::test_runner::RngSeed;
+use proptest::{collection, prop_assert, proptest};
+use teredo_sim::scenario::{self, RECORD_LEN};
 
 //= API-77, SEC-11: nothing unsolicited is ever delivered to a host that did not allow it
 #[test]
@@ -22,5 +25,25 @@ fn worlds_that_failed_once_keep_what_is_promised() {
         if let Err(failure) = scenario::run(&scenario::bytes(seed), true) {
             panic!("seed {seed}: {}\n{}", failure.what, failure.story);
         }
+    }
+}
+
+proptest! {
+    // The same cases each time: the soak is for others.
+    #![proptest_config(ProptestConfig {
+        rng_seed: RngSeed::Fixed(1),
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(64)
+    })]
+
+    /// Any bytes at all; what fails is told with the fewest transitions that it takes.
+    #[test]
+    fn any_bytes_keep_what_is_promised(
+        seed in any::<u64>(),
+        records in collection::vec(any::<[u8; RECORD_LEN]>(), 0..60),
+    ) {
+        let bytes = [&seed.to_be_bytes()[..], records.as_flattened()].concat();
+        let run = scenario::run(&bytes, false);
+        prop_assert!(run.is_ok(), "{:?}", run.err().map(|failure| failure.what));
     }
 }

@@ -130,10 +130,13 @@ impl Status {
 
 /// A datagram on its way.
 ///
+/// Port and address are inverted as in a Teredo address (RFC 4380 section 4), because of NATs that
+/// rewrite addresses wherever they find them: the endpoint may be one of the client's own NAT.
+///
 /// ```text
 ///  0  83, version
 ///  2  port and
-///  4  IPv4 address where it goes to, or has come from, in clear
+///  4  IPv4 address where it goes to, or has come from, each with all bits inverted
 ///  8  token
 /// 12  Teredo datagram
 /// ```
@@ -274,7 +277,8 @@ impl<'a> Forward<'a> {
         let (&header, datagram) =
             payload.split_first_chunk::<FORWARD_HEADER_LEN>().ok_or(TRUNCATED)?;
         let [_, _, p0, p1, a, b, c, d, t0, t1, t2, t3] = header;
-        let endpoint = SocketAddrV4::new([a, b, c, d].into(), u16::from_be_bytes([p0, p1]));
+        let (port, address) = (u16::from_be_bytes([p0, p1]), u32::from_be_bytes([a, b, c, d]));
+        let endpoint = SocketAddrV4::new((!address).into(), !port);
         Ok(Self { endpoint, token: [t0, t1, t2, t3], datagram })
     }
 
@@ -298,7 +302,8 @@ pub fn link_local(address: Ipv6Addr) -> Ipv6Addr {
 
 /// What is to stand before a datagram.
 pub fn forward_header(endpoint: SocketAddrV4, token: Token) -> [u8; FORWARD_HEADER_LEN] {
-    let ([p0, p1], [a, b, c, d]) = (endpoint.port().to_be_bytes(), endpoint.ip().octets());
+    let ([p0, p1], [a, b, c, d]) =
+        ((!endpoint.port()).to_be_bytes(), (!endpoint.ip().to_bits()).to_be_bytes());
     let [t0, t1, t2, t3] = token;
     [FORWARD, VERSION, p0, p1, a, b, c, d, t0, t1, t2, t3]
 }

@@ -59,7 +59,7 @@ fn frames_byte_by_byte() {
             "82 00 01 14 6e6f6e6365363738 636f6f6b696520636f6f6b6965203136 544f4b4e 0102 {tail}"
         ))
     );
-    assert_eq!(forwarded, hex("83 00 1000 c6336407 544f4b4e 6000"));
+    assert_eq!(forwarded, hex("83 00 efff 39cc9bf8 544f4b4e 6000"));
     assert_eq!(forwarded[..FORWARD_HEADER_LEN], forward_header(forward().endpoint, *b"TOKN"));
 }
 

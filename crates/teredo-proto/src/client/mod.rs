@@ -42,12 +42,12 @@ use crate::client::maintenance::Service;
 use crate::client::outbox::{Events, Keys, Outbox};
 use crate::client::peer::Peer;
 use crate::client::qualification::{Backoff, Mapping};
-use crate::client::traversal::{AddressPool, Probing, RandomPorts};
+use crate::client::traversal::{AddressPool, Guesses, Probing, RandomPorts};
 use crate::filter::Ipv4Filter;
 use crate::guard::Guard;
 use crate::keys::Secret;
 use crate::limiter::{BucketSketch, Rate, Shares, TokenBucket};
-use crate::peers::{AnswerLimits, PacketQueue, PeerTable, QueueBudget};
+use crate::peers::{AnswerLimits, EvictedBudgets, PacketQueue, PeerTable, QueueBudget};
 use crate::policy::Policy;
 use crate::random::{Key, Random, Seed};
 use crate::reason::Counters;
@@ -119,12 +119,13 @@ impl Config {
     }
 
     /// Bytes that the client allocates at most: for each peer its entry and its place in the
-    /// table's lists, for all together the packets that wait, and the flows of the inbound policy.
-    /// The program around it takes some megabytes more, whatever happens.
+    /// table's lists, for all together the packets that wait, what is remembered of those that had
+    /// to go, and the flows of the inbound policy. The program around it takes some megabytes more,
+    /// whatever happens.
     pub const fn memory_max(&self) -> usize {
         let peers = PeerTable::<Peer>::memory_max(self.peers_max);
         let packets = self.peers_max * Peer::IDLE_BYTES + QUEUED_BYTES_MAX + HELD_BYTES_MAX;
-        peers + packets + Guard::MEMORY_MAX + Probing::MEMORY_MAX
+        peers + EvictedBudgets::MEMORY_MAX + packets + Guard::MEMORY_MAX + Probing::MEMORY_MAX
     }
 
     /// Who does everything through a helper is not on any link but with it.
@@ -165,6 +166,8 @@ pub struct Client {
     /// Packets that ended the sleep and wait for the address.
     early: PacketQueue,
     peers: PeerTable<Peer>,
+    /// How often those were called lately that had to go.
+    evicted: EvictedBudgets,
     neighbours: Neighbours,
     ports: RandomPorts,
     probing: Probing,
@@ -188,6 +191,7 @@ pub struct Client {
     outbox: Outbox,
     events: Events,
     counters: Counters,
+    guesses: Guesses,
 }
 
 /// How far the client is.
@@ -228,6 +232,7 @@ impl Client {
             resting: None,
             early: PacketQueue::default(),
             peers: PeerTable::new(config.peers_max, seed),
+            evicted: EvictedBudgets::new(seed),
             ports: RandomPorts::default(),
             probing: Probing::default(),
             pool: AddressPool::default(),
@@ -245,6 +250,7 @@ impl Client {
             outbox: Outbox::default(),
             events: Events::default(),
             counters: Counters::default(),
+            guesses: Guesses::new(seed),
             random,
             config,
         }

@@ -30,7 +30,9 @@ impl Client {
         if let Some((address, mut evicted)) = inserted.evicted {
             self.close_random_port(address);
             self.drop_kept(&mut evicted);
+            self.evicted.keep(now, address, evicted.bubbles);
         }
+        self.peers[inserted.id].bubbles = self.evicted.take(address);
         Ok(inserted.id)
     }
 
@@ -41,6 +43,7 @@ impl Client {
             return true;
         }
         self.peers.adopt(id);
+        self.peers.touch(now, id);
         if is_teredo(self.peers.address(id)) {
             if self.peers[id].bubbles.is_exhausted(now) {
                 return false;

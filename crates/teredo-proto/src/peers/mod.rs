@@ -5,6 +5,7 @@
 //! and neither a trusted peer in use nor one that is being sought is lost to a flood of strangers.
 
 mod budget;
+mod evicted;
 mod queue;
 
 use core::net::Ipv6Addr;
@@ -15,6 +16,7 @@ use std::collections::BTreeSet;
 use hashbrown::HashTable;
 
 pub(crate) use budget::{ATTEMPT_GAP, AnswerLimiter, AnswerLimits, BubbleBudget};
+pub(crate) use evicted::EvictedBudgets;
 pub(crate) use queue::{PacketQueue, QueueBudget, QueueFull};
 
 use crate::random::{Key, Seed};

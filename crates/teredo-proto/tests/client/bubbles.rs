@@ -2,6 +2,7 @@
 
 use core::net::{Ipv4Addr, SocketAddrV4};
 
+use teredo_proto::client::Config;
 use teredo_proto::{DropReason, Inbound, Outbound, Role};
 use teredo_wire::TeredoAddress;
 
@@ -41,6 +42,34 @@ fn four_attempts_in_three_hundred_seconds() {
     let expected = [0, 300, 600, 900].map(|t| [t, t + 2, t + 4, t + 6]).concat();
     let seen: Vec<_> = attempts(&mut bench, start).iter().map(|at| at.round() as i32).collect();
     assert_eq!(seen, expected);
+}
+
+//= C-BUB-03: a peer that had to go from a full list gets what remains of its four when it is back
+#[test]
+fn whoever_had_to_go_gets_no_more_attempts() {
+    let mut bench = Bench::qualified_with(Config {
+        peers_max: 2,
+        refresh_interval: core::time::Duration::from_secs(1_000_000),
+        ..config()
+    });
+    let start = bench.now;
+    for others in [1..=2, 3..=4, 5..=6] {
+        let _ = bench.send(&udp(bench.own(), peer_address(), b"x"));
+        bench.wait_s(3.0);
+        for number in others {
+            let mapped = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 66), number);
+            let other = TeredoAddress { mapped, ..peer() }.to_ipv6();
+            assert_eq!(bench.send(&udp(bench.own(), other, b"x")), Outbound::Queued);
+        }
+    }
+    let sent = bench.take_since(start).into_iter();
+    let to_peer = |sent: &Sent| sent.parsed().ipv6.destination() == peer_address();
+    let calls = sent.filter(|(_, sent)| sent.is_to(peer_server()) && to_peer(sent));
+    assert_eq!(calls.map(|(at, _)| at).collect::<Vec<_>>(), [0.0, 2.0, 4.0, 6.0]);
+    let again = bench.send(&udp(bench.own(), peer_address(), b"x"));
+    assert_eq!(again, Outbound::Dropped(DropReason::PeerUnreachable));
+    bench.wait_s(300.0);
+    assert_eq!(bench.send(&udp(bench.own(), peer_address(), b"x")), Outbound::Queued);
 }
 
 //= C-BUB-05: a direct packet starts the count again

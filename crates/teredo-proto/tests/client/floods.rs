@@ -7,7 +7,7 @@ use teredo_proto::client::Config;
 use teredo_proto::{DropReason, Inbound, Outbound, Role};
 use teredo_wire::TeredoAddress;
 
-use crate::bytes::{bubble, indirect_bubble, packet, udp};
+use crate::bytes::{bubble, echo_reply, indirect_bubble, packet, udp};
 use crate::harness::{Bench, NATIVE, config, peer, peer_address, relay, server};
 
 //= SEC-04, T-09: one host that pings from very many addresses does not fill the peer list
@@ -91,6 +91,32 @@ fn a_search_of_ours_outlasts_a_flood_of_peers() {
     assert_eq!(bench.route(peer_address()), Some(peer().mapped));
 }
 
+//= SEC-04: nor does a single one, however long ago a peer was met that is sought again
+#[test]
+fn a_search_for_an_old_friend_is_one_of_ours() {
+    for friend in [peer_address(), NATIVE] {
+        let refresh_interval = core::time::Duration::from_secs(1_000_000);
+        let mut bench =
+            Bench::qualified_with(Config { peers_max: 1, refresh_interval, ..config() });
+        let own = bench.own();
+        assert_eq!(bench.send(&udp(own, friend, b"first")), Outbound::Queued);
+        let request = bench.take().pop().unwrap();
+        if friend == NATIVE {
+            let reply = echo_reply(request.datagram().1);
+            assert_eq!(bench.inject(relay(), &reply), Inbound::Consumed);
+        } else {
+            assert_eq!(bench.inject(peer().mapped, &bubble(friend, own)), Inbound::Consumed);
+        }
+        assert!(bench.route(friend).is_some());
+        bench.wait_s(400.0);
+        assert_eq!(bench.send(&udp(own, friend, b"again")), Outbound::Queued);
+        let mapped = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 66), 4096);
+        let stranger = TeredoAddress { mapped, ..peer() }.to_ipv6();
+        let refused = bench.inject_dropped(mapped, &bubble(stranger, own));
+        assert_eq!(refused, DropReason::PeerListFull);
+    }
+}
+
 //= SEC-04, T-09: strangers that the stack answers, however many, do not keep us from new peers
 #[test]
 fn answered_strangers_do_not_keep_us_from_new_peers() {
@@ -110,10 +136,11 @@ fn answered_strangers_do_not_keep_us_from_new_peers() {
     assert_eq!(bench.route(peer_address()), Some(peer().mapped));
 }
 
-//= SEC-10, T-09: what is documented: a kilobyte for a peer, 1.25 MiB for packets, 6 MiB for flows
+//= SEC-10, T-09: what is documented: a kilobyte for a peer, 1.25 MiB for packets, 6 MiB for flows,
+//= SEC-10: and less than 1 MiB for the limits of those that had to go
 #[test]
 fn memory_is_a_kilobyte_for_a_peer() {
     let config = Config { peers_max: 1 << 16, ..config() };
-    let of_one = (config.memory_max() - (5 << 18) - (6 << 20)) / config.peers_max;
+    let of_one = (config.memory_max() - (5 << 18) - (6 << 20) - (3 << 18)) / config.peers_max;
     assert!(of_one <= 1024, "{of_one} bytes");
 }

@@ -1,9 +1,10 @@
 //! Sequential port-symmetric NAT (RFC 6081 section 5.5).
 
 use core::net::SocketAddrV4;
+use core::time::Duration;
 
 use teredo_proto::client::{Config, Traversal};
-use teredo_proto::{DropReason, Event, Inbound, Local};
+use teredo_proto::{DropReason, Event, Inbound, Local, Role};
 use teredo_wire::trailer::Trailer;
 
 use crate::bytes::{Advertisement, endpoint, trailers};
@@ -136,6 +137,25 @@ fn a_silent_server_is_asked_twice() {
     assert_eq!(bench.released(), [random]);
     bench.wait_s(2.0);
     assert!(bench.take().iter().any(|sent| sent.is_to(peer_server())), "no third test");
+}
+
+//= C-BUB-03: a test that ends hours later, because the host slept, makes no indirect bubble
+#[test]
+fn what_was_prepared_before_a_pause_is_not_sent() {
+    let mut bench = Bench::sequential();
+    bench.call(&[]);
+    let random = bench.bind(50_000);
+    bench.wait_s(1.5); // the second test
+    bench.take();
+    bench.now = bench.now + Duration::from_hours(1);
+    bench.client.handle_timeout(bench.now);
+    assert!(bench.take().iter().all(|sent| !sent.is_to(peer_server())));
+    assert_eq!(bench.released(), [random]);
+    // The next search begins from nothing.
+    bench.begin();
+    bench.bind(50_001);
+    bench.wait_s(3.0);
+    assert!(bench.take().iter().any(|sent| sent.is_to(peer_server())));
 }
 
 //= X-SS-09: with the end of the search nothing is left of the test

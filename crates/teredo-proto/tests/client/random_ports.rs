@@ -1,6 +1,7 @@
 //! Port-preserving symmetric NAT (RFC 6081 section 5.4).
 
 use core::net::SocketAddrV4;
+use core::time::Duration;
 
 use teredo_proto::client::{Config, Traversal};
 use teredo_proto::role::RANDOM_PORTS_MAX;
@@ -105,6 +106,20 @@ fn without_a_port_the_bubble_goes_all_the_same() {
     bench.wait_s(2.0);
     assert_eq!(bench.take().len(), 2);
     assert_eq!(bench.events(), []);
+}
+
+//= C-BUB-03: a port that comes hours late, because the host slept, makes no indirect bubble
+#[test]
+fn a_port_that_comes_after_a_pause_is_given_back() {
+    for port in [Some(50_000), None] {
+        let mut bench = Bench::port_preserving();
+        bench.call(&nonce());
+        let [Event::BindPort(asked)] = bench.events()[..] else { panic!("no port was asked for") };
+        bench.now = bench.now + Duration::from_hours(1);
+        bench.client.handle_bound(bench.now, asked, port);
+        assert!(bench.take().iter().all(|sent| !sent.is_to(peer_server())));
+        assert_eq!(bench.released(), Vec::from_iter(port.map(|_| asked)));
+    }
 }
 
 //= X-PP-05, X-PP-08: a bubble from ours to the port that the peer announces, both announced

@@ -122,6 +122,28 @@ fn from_elsewhere_only_the_nonce_counts() {
     assert!(matches!(bench.inject(elsewhere, &data), Inbound::Deliver(_)));
 }
 
+//= T-07: after sixteen wrong ones none from that IPv4 address counts, for as long as they come
+#[test]
+fn nonces_are_not_to_be_guessed() {
+    let [guesser, other] = ["192.0.2.66:9999", "192.0.2.10:9999"].map(endpoint);
+    let mut bench = Bench::quiet();
+    let ours = nonce_of(&bench.begin());
+    let guesses = |bench: &mut Bench, count: u8| -> Vec<_> {
+        let guess = |guess| bench.meet(PRIMARY, guesser, Some([9, 9, 9, guess]));
+        (0..count).map(guess).collect()
+    };
+    let [unproven, limit] = [DropReason::UnprovenPeer, DropReason::RateLimit].map(Inbound::Dropped);
+    let answers = guesses(&mut bench, 17);
+    assert!(answers[..16].iter().all(|answer| *answer == unproven), "{answers:?}");
+    assert_eq!(answers[16], limit);
+    assert_eq!(bench.meet(PRIMARY, guesser, Some(ours)), limit, "not even if it is right");
+    bench.wait_s(1.0);
+    assert_eq!(guesses(&mut bench, 2), [unproven, limit]);
+    // The peer itself is as welcome as before.
+    assert_eq!(bench.meet(PRIMARY, other, Some(ours)), Inbound::Consumed);
+    assert_eq!(bench.way(), Some((other, PRIMARY)));
+}
+
 /// Only bubbles are taken on a nonce: data with the same bytes behind it is not, and waits in vain.
 #[test]
 fn data_with_a_nonce_proves_nothing() {

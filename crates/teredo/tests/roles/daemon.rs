@@ -279,7 +279,7 @@ fn who_has_no_privilege_changes_nothing() {
     });
 }
 
-//= API-73: a client stays off a managed network, an enterprise client does not
+//= API-73, T-20: a client stays off a managed network, an enterprise client does not
 #[test]
 fn a_managed_network_is_for_enterprise_clients() {
     with_namespaces("daemon::a_managed_network_is_for_enterprise_clients", || {

@@ -144,7 +144,7 @@ impl Client {
         if !self.ports.has_unowned() {
             for peer in core::mem::take(&mut self.pool.callees) {
                 if let Some(id) = self.peers.find(peer) {
-                    self.send_indirect(now, id);
+                    self.call_prepared(now, id);
                 }
             }
         }

@@ -49,8 +49,7 @@ impl Client {
         accepted: &Accepted<'_>,
     ) -> bool {
         accepted.is_plain_bubble()
-            && accepted.on == Local::Primary
-            && self.is_kept()
+            && self.is_one_way(accepted.path())
             && self.helper.is_some()
             && !self.has_named(id, accepted.from)
             && self.peers[id].approach.calls < QUESTIONS_MAX

@@ -36,6 +36,7 @@ pub(super) use self::address_pool::AddressPool;
 pub(super) use self::birthday::Probing;
 pub(super) use self::ports::RandomPorts;
 pub use self::switches::{Traversal, UnknownTechnique};
+pub(super) use self::symmetric::Guesses;
 use crate::client::Client;
 use crate::client::outbox::Trailers;
 use crate::client::peer::{Path, Search, Trust};
@@ -62,6 +63,8 @@ pub(super) struct Approach {
     other_way: Option<(SocketAddrV4, Local)>,
     /// When our last indirect bubble went out.
     called_at: Option<Instant>,
+    /// When the last one was to go out, whether or not it was ready.
+    wanted_at: Instant,
     /// Whether the peer has sent one, in this search or before.
     is_called: bool,
     /// When its last one came, if any.
@@ -283,8 +286,19 @@ impl Client {
     fn call(&mut self, now: Instant, id: PeerId) {
         // Before a port is predicted: what goes to the helper for the first time takes one.
         self.need_helper(now);
+        self.peers[id].approach.wanted_at = now;
         if self.has_random_port_ready(now, id) {
             self.send_indirect(now, id);
+        }
+    }
+
+    /// Sends the indirect bubble that something was prepared for, unless it is too late: the host
+    /// slept, the peer that called waits no more, and the attempt counts no more.
+    fn call_prepared(&mut self, now: Instant, id: PeerId) {
+        if now.since(self.peers[id].approach.wanted_at) <= PREPARATION_MAX {
+            self.send_indirect(now, id);
+        } else {
+            self.release_random_port(id);
         }
     }
 
@@ -347,3 +361,6 @@ impl Client {
 
 /// Least time between two indirect bubbles to one peer of which the second one is an answer (E-11).
 const CALL_GAP: Duration = Duration::from_secs(1);
+/// What is prepared for an indirect bubble takes at most: two tests of one and two seconds
+/// (RFC 6081 section 5.5.2.2), and the gateway's answer.
+const PREPARATION_MAX: Duration = Duration::from_secs(4);

@@ -75,7 +75,7 @@ impl Client {
         if let Some(peer) = self.teredo_peer(id) {
             self.send_random_openers(now, id, &peer);
         }
-        self.send_indirect(now, id);
+        self.call_prepared(now, id);
     }
 
     /// Goes on without an answer.

@@ -107,7 +107,7 @@ impl Client {
         let Some(local_port) = local_port else {
             let _ = self.ports.remove(self.peers.address(id));
             self.peers[id].approach.random_port = RandomPort::Unusable;
-            return self.send_indirect(now, id);
+            return self.call_prepared(now, id);
         };
         if !is_fresh {
             return self.ask_for_another_port(now, id, tries);
@@ -120,7 +120,7 @@ impl Client {
         if let Some(peer) = self.teredo_peer(id) {
             self.send_random_openers(now, id, &peer);
         }
-        self.send_indirect(now, id);
+        self.call_prepared(now, id);
     }
 
     /// Direct bubbles that have to do with random ports, ours or the peer's (section 5.4.4.3,

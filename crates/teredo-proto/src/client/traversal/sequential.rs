@@ -139,7 +139,7 @@ impl Client {
                 if let Some(port) = self.ports.find(number) {
                     (port.test, port.prediction) = (None, Some(predicted));
                 }
-                self.send_indirect(now, id);
+                self.call_prepared(now, id);
             }
         }
         Ok(())
@@ -175,7 +175,7 @@ impl Client {
         } else if let Some(port) = self.ports.find(number) {
             port.test = None;
         }
-        self.send_indirect(now, id);
+        self.call_prepared(now, id);
     }
 }
 

@@ -1,13 +1,39 @@
 //! Symmetric NAT support (RFC 6081 section 5.2): a peer is wherever a bubble with our nonce comes
 //! from, and we are wherever ours comes from.
 
+use core::net::Ipv4Addr;
+
 use crate::client::Client;
 use crate::client::peer::{Path, Search};
 use crate::client::qualification::is_symmetric;
 use crate::client::reception::Accepted;
+use crate::limiter::{BucketSketch, Rate};
 use crate::peers::{ATTEMPT_GAP, PeerId};
+use crate::random::{Key, Seed};
+use crate::reason::DropReason;
 use crate::role::Local;
 use crate::time::Instant;
+
+/// Wrong nonces, by the IPv4 addresses they came from. Who guesses is soon not listened to; the
+/// peer that is guessed at still is (protocol section 8.2).
+#[derive(Debug)]
+pub(in crate::client) struct Guesses(BucketSketch);
+
+impl Guesses {
+    pub(in crate::client) fn new(seed: Seed) -> Self {
+        Self(BucketSketch::new(GUESSES, GUESS_CELLS, Key::new(seed, b"guesses")))
+    }
+
+    /// Whether a nonce from this address is looked at.
+    fn permits(&self, now: Instant, from: Ipv4Addr) -> bool {
+        self.0.has(now, from.to_bits().into())
+    }
+
+    /// Counts a wrong one.
+    fn note(&mut self, now: Instant, from: Ipv4Addr) {
+        self.0.take(now, from.to_bits().into());
+    }
+}
 
 impl Client {
     /// The nonce for one more indirect bubble; only the last one counts (section 5.2.4.1).
@@ -42,6 +68,30 @@ impl Client {
             (Some(sent), Some(nonce)) => u32::from_ne_bytes(sent) ^ u32::from_ne_bytes(nonce) == 0,
             _ => false,
         }
+    }
+
+    /// The same of a bubble from where nothing else speaks for it: there it could be a guess.
+    ///
+    /// # Errors
+    /// [`DropReason::RateLimit`] if that was tried too often from its IPv4 address.
+    pub(in crate::client) fn shows_nonce(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        accepted: &Accepted<'_>,
+    ) -> Result<bool, DropReason> {
+        if self.peers[id].approach.nonce_sent.is_none() || accepted.trailers.nonce.is_none() {
+            return Ok(false);
+        }
+        let from = *accepted.from.ip();
+        if !self.guesses.permits(now, from) {
+            return Err(DropReason::RateLimit);
+        }
+        let is_known = self.knows_nonce(id, accepted);
+        if !is_known {
+            self.guesses.note(now, from);
+        }
+        Ok(is_known)
     }
 
     /// Makes sure, before packets go along a new way, that the peer takes them from where they will
@@ -118,3 +168,10 @@ impl Client {
 /// How often a bubble that makes us known is repeated: with the first time as often as all attempts
 /// (RFC 4380 section 5.2.6).
 const REPEATS_MAX: u8 = 3;
+
+/// Wrong nonces that are looked at from one IPv4 address: a carrier NAT's may have several peers
+/// behind it whose bubbles came late, but none that gets anywhere with guesses out of 2^32.
+const GUESSES: Rate = Rate { per_s: 1, burst: 16 };
+/// Cells in each row for them, 128 KiB in all: only who forges as many addresses at once, each over
+/// and over, can have others refused.
+const GUESS_CELLS: usize = 1 << 13;
