@@ -259,6 +259,27 @@ fn a_nat_that_rewrites_payloads_hides_no_need_of_a_helper() {
     }
 }
 
+//= X-R-03: what a peer was asked in vain long ago does not count when it comes back
+#[test]
+fn a_peer_that_was_away_is_asked_again_whether_it_hears() {
+    for kind in ["pr", "seq"] {
+        let mut world = World::new(1);
+        let [a, b] = [("a", kind), ("b", "ups")].map(|(name, kind)| {
+            let (_, endpoint) = add_helper(&mut world, &[name]);
+            let own = helped(name, endpoint, HelperUse::Peers);
+            add_client(&mut world, kind, Traversal::default(), own)
+        });
+        qualify(&mut world, &[a, b]);
+        world.run_for(SECOND).unwrap();
+        world.set_up(a, false);
+        assert_eq!(ping_until_answered(&mut world, &[(b, a)], 20 * SECOND), [false]);
+        world.run_for(300 * SECOND).unwrap();
+        world.set_up(a, true);
+        world.run_for(100 * SECOND).unwrap();
+        assert_connect(&mut world, (a, b), kind);
+    }
+}
+
 /// The server that a client asks may be on the helper's host.
 #[test]
 fn a_helper_and_a_server_share_a_host() {

@@ -440,7 +440,7 @@ impl Client {
         if !self.may_adopt(now, id, accepted) {
             return false;
         }
-        if self.shows_one_way_only(id, accepted) {
+        if self.shows_one_way_only(now, id, accepted) {
             if !self.take_one_way(now, id, accepted) {
                 return false;
             }

@@ -45,6 +45,7 @@ impl Client {
     /// has it; and so after [`QUESTIONS_MAX`] attempts, because old peers answer no questions.
     pub(in crate::client) fn shows_one_way_only(
         &self,
+        now: Instant,
         id: PeerId,
         accepted: &Accepted<'_>,
     ) -> bool {
@@ -52,7 +53,7 @@ impl Client {
             && self.is_one_way(accepted.path())
             && self.helper.is_some()
             && !self.has_named(id, accepted.from)
-            && self.peers[id].approach.calls < QUESTIONS_MAX
+            && self.peers[id].approach.calls(now) < QUESTIONS_MAX
     }
 
     /// Takes a bubble that came one way, of a peer to which no way is known; `false` if that is

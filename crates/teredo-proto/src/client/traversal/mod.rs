@@ -53,8 +53,9 @@ pub(super) struct Approach {
     nonce_sent: Option<[u8; 4]>,
     /// That of the peer's last one: Nonce Received.
     nonce_received: Option<[u8; 4]>,
-    /// Indirect bubbles of ours since the peer was last met.
+    /// Indirect bubbles of ours since the peer was last met, and when the last of them was counted.
     calls: u8,
+    counted_at: Instant,
     /// Attempts of this search, whether or not something came from the peer.
     pub(super) attempts: u8,
     /// Whether it was last met through our helper.
@@ -112,6 +113,12 @@ impl Approach {
     /// counts.
     fn is_called_lately(&self, now: Instant) -> bool {
         self.is_called && now.since(self.heard_call_at) < PEER_VALID
+    }
+
+    /// Indirect bubbles of ours in this search. Those of one that ended long ago tell nothing of a
+    /// peer that has come back since.
+    fn calls(&self, now: Instant) -> u8 {
+        if now.since(self.counted_at) < PEER_VALID { self.calls } else { 0 }
     }
 
     /// Bytes that it allocates at most: the alternates.
@@ -214,7 +221,7 @@ impl Client {
     /// only when the old one has not been used for a while (E-18; RFC 6081 section 5.4.4.5).
     pub(super) fn may_adopt(&mut self, now: Instant, id: PeerId, accepted: &Accepted<'_>) -> bool {
         let Some(path) = self.peers[id].proven_path() else { return true };
-        if self.peers[id].approach.is_in_question && !self.shows_one_way_only(id, accepted) {
+        if self.peers[id].approach.is_in_question && !self.shows_one_way_only(now, id, accepted) {
             return true;
         }
         if self.is_shortcut(id, path, accepted) {
@@ -295,7 +302,9 @@ impl Client {
     /// Sends the indirect bubble that something was prepared for, unless it is too late: the host
     /// slept, the peer that called waits no more, and the attempt counts no more.
     fn call_prepared(&mut self, now: Instant, id: PeerId) {
-        if now.since(self.peers[id].approach.wanted_at) <= PREPARATION_MAX {
+        let wanted_at = self.peers[id].approach.wanted_at;
+        if now.since(wanted_at) <= PREPARATION_MAX {
+            self.peers[id].bubbles.prolong(wanted_at, now);
             self.send_indirect(now, id);
         } else {
             self.release_random_port(id);
