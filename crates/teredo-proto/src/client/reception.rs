@@ -6,7 +6,7 @@ use core::time::Duration;
 use teredo_wire::address::{is_link_local, is_teredo};
 use teredo_wire::icmpv6::{self, Icmpv6};
 use teredo_wire::ipv6::{Ipv6, next_header};
-use teredo_wire::trailer::Trailers;
+use teredo_wire::trailer::{NeighborDiscovery, Trailers};
 use teredo_wire::{Datagram, TeredoAddress};
 
 use crate::client::echo::Proof;
@@ -39,6 +39,12 @@ impl Accepted<'_> {
     /// Whether it is a bubble that neither asks for us nor answers when asked.
     pub(super) fn is_plain_bubble(&self) -> bool {
         self.is_bubble() && self.trailers.neighbor_discovery.is_none()
+    }
+
+    /// Whether it is a bubble that answers when asked.
+    pub(super) fn is_advertisement(&self) -> bool {
+        let kind = self.trailers.neighbor_discovery;
+        self.is_bubble() && kind == Some(NeighborDiscovery::Advertisement)
     }
 
     /// The way that it came.
@@ -313,15 +319,17 @@ impl Client {
         accepted: &Accepted<'_>,
     ) -> Inbound {
         self.peers.touch(now, id);
+        self.confirm_service_port(id, accepted);
+        let (old, path) = (path, self.path_after(id, path, accepted));
         let peer = &mut self.peers[id];
         peer.approach.is_answered |= !accepted.is_bubble();
         peer.approach.is_in_question &= accepted.is_plain_bubble();
         let is_settled = peer.is_settled() && peer.is_heard_within(now, PEER_VALID);
-        if is_settled && !accepted.is_bubble() {
+        if is_settled && old == path && !accepted.is_bubble() {
             peer.last_reception = Some(now);
             peer.bubbles.reset();
         } else {
-            self.reached(now, id, self.path_after(path, accepted));
+            self.reached(now, id, path);
             if !accepted.is_bubble() {
                 self.settle(now, id, path); // it sends packets, so it takes ours
             }
@@ -545,8 +553,10 @@ impl Client {
         self.peers.touch(now, id);
         self.note_way(now, id, path);
         self.note_helped(id, path);
-        if matches!(path.via, Local::Primary | Local::Helper) {
-            self.release_random_port(id);
+        match path.via {
+            Local::Primary => self.leave_random_port(id),
+            Local::Helper => self.release_random_port(id),
+            Local::Random(_) | Local::Secondary | Local::Discovery => {}
         }
         if self.introduce(now, id, path) {
             self.settle(now, id, path);
