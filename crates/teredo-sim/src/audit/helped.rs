@@ -87,3 +87,59 @@ pub(crate) fn helper_of(plan: &Plan) -> Option<&teredo_proto::client::HelperConf
         Plan::Server(_) | Plan::Relay(_) | Plan::Helper(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv4Addr;
+
+    use teredo_wire::helper::{Forward, Register, Registered};
+    use teredo_wire::ipv6::Header;
+    use teredo_wire::{NoSpace, Writer};
+
+    use super::*;
+
+    const CLIENT: Ipv6Addr = Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 1);
+    const PEER: Ipv6Addr = Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 2);
+
+    fn at(port: u16) -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), port)
+    }
+
+    fn written(write: impl FnOnce(&mut Writer<'_>) -> Result<(), NoSpace>) -> Vec<u8> {
+        let mut buffer = [0; 256];
+        let mut writer = Writer::new(&mut buffer);
+        write(&mut writer).map_or(Vec::new(), |()| writer.written().to_vec())
+    }
+
+    fn forward(source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
+        let bubble = written(|writer| Header::bubble(source, destination).write(writer));
+        let frame = Forward { endpoint: at(9), token: [0; 4], datagram: &bubble };
+        written(|writer| frame.write(writer))
+    }
+
+    //= X-R-01: the reference model lets a helper pass on what is for a registered address, or from
+    //= X-R-02: it, between the endpoint of that client and anybody
+    #[test]
+    fn a_helper_passes_on_for_its_clients_only() {
+        let (client, other) = (at(1), at(2));
+        let mut books = Helped::default();
+        let (inward, elsewhere) = (forward(PEER, CLIENT), forward(PEER, PEER));
+        assert_eq!(books.note_sent(client, &inward), Err(Offence::Helper(client)));
+        let request = Register { nonce: [0; 8], cookie: [0; 16], address: CLIENT, client_id: b"a" };
+        books.note_received(client, &written(|writer| request.write(writer, 0)));
+        let status = Status::GRANTED;
+        let answer =
+            Registered { status, nonce: [0; 8], cookie: [0; 16], token: [0; 4], lifetime_s: 1 };
+        assert_eq!(books.note_sent(client, &written(|writer| answer.write(writer, 0))), Ok(()));
+        assert_eq!(books.note_sent(client, &inward), Ok(()));
+        assert_eq!(books.note_sent(other, &inward), Err(Offence::Helper(other)));
+        assert_eq!(books.note_sent(client, &elsewhere), Err(Offence::Helper(client)));
+        for (from, source, is_right) in
+            [(client, CLIENT, true), (client, PEER, false), (other, CLIENT, false)]
+        {
+            books.note_received(from, &forward(source, PEER));
+            let bubble = written(|writer| Header::bubble(source, PEER).write(writer));
+            assert_eq!(books.note_sent(at(9), &bubble).is_ok(), is_right, "{from} {source}");
+        }
+    }
+}

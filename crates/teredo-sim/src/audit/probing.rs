@@ -147,3 +147,42 @@ const SECOND: Duration = Duration::from_secs(1);
 const PER_SECOND_MAX: usize = 100 + super::BATCH_MAX;
 /// One at the beginning, one every six seconds.
 const CALLS_MAX: usize = 1 + 25 / 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: Ipv6Addr = Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 1);
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    /// So many probes ten milliseconds apart.
+    fn probe(probing: &mut Probing, from: u64, count: u64, via: Local) -> Result<(), Offence> {
+        (0..count).try_for_each(|number| probing.note_probe(at(from + number * 10), PEER, via))
+    }
+
+    //= X-B-01: the reference model allows 2,048 probes and 512 ports, 100 a second, once in 300 s
+    #[test]
+    fn more_than_one_session_is_an_offence() {
+        let limits = [(Local::Primary, PROBES_MAX), (Local::Random(1), BIRTHDAY_PORTS_MAX)];
+        for (via, max) in limits {
+            let mut probing = Probing::default();
+            assert_eq!(probe(&mut probing, 0, max as u64, via), Ok(()));
+            let more = probing.note_probe(at(24_000), PEER, via);
+            assert_eq!(more, Err(Offence::Probes(PEER, max + 1, 1)));
+            let mut probing = Probing::default();
+            assert_eq!(probe(&mut probing, 0, 100, via), Ok(()));
+            assert_eq!(
+                probing.note_probe(at(100_000), PEER, via),
+                Err(Offence::Probes(PEER, 101, 1))
+            );
+            assert_eq!(probe(&mut probing, 500_000, 100, via), Ok(()));
+        }
+        let mut probing = Probing::default();
+        let burst = (0..200).try_for_each(|_| probing.note_probe(at(0), PEER, Local::Primary));
+        let count = PER_SECOND_MAX + 1;
+        assert_eq!(burst, Err(Offence::Probes(PEER, count, count)));
+    }
+}
