@@ -70,8 +70,8 @@ impl Probing {
     }
 
     /// Whether a bubble is part of probing: it goes to the embedded address, from the service port
-    /// to another port with the nonce, unless somebody forged a bubble without one, or from a random
-    /// port to the embedded endpoint with nothing.
+    /// to another port with the nonce, unless somebody forged a bubble without one, or from a
+    /// random port to the embedded endpoint with nothing.
     pub(super) fn is_probe(
         &self,
         now: Instant,
@@ -94,8 +94,8 @@ impl Probing {
         let is_bare = trailers == Trailers { nonce, ..Trailers::default() };
         let is_call = to == SocketAddrV4::new(peer.server, TEREDO_PORT);
         let is_named = self.peers.get(&destination).is_some_and(|peer| peer.named.contains(&to));
-        let is_other = !is_call && !(is_named && via == Local::Primary);
-        is_on && has_shape && is_bare && is_other && self.is_due(now, destination)
+        let is_known = is_call || (is_named && via == Local::Primary);
+        is_on && has_shape && is_bare && !is_known && self.is_due(now, destination)
     }
 
     /// Whether the peer may be probed now.

@@ -151,8 +151,8 @@ impl Scenario {
         let technique = Technique::of(kinds.0, kinds.1);
         let both = technique.is_in(from.traversal) && technique.is_in(to.traversal);
         let hairpin = from.traversal.hairpin && to.traversal.hairpin;
-        // Where a NAT is a UPnP-enabled symmetric one, two (`tests/helper.rs`), and the client there
-        // knows that what comes in shows nothing of the way out.
+        // Where a NAT is a UPnP-enabled symmetric one, two (`tests/helper.rs`), and the client
+        // there knows that what comes in shows nothing of the way out.
         let helped = match [(from, kinds.0), (to, kinds.1)] {
             both if both.iter().any(|(_, kind)| KINDS[*kind] == "ups") => {
                 both.iter().all(|(it, kind)| {
