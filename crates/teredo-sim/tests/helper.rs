@@ -254,8 +254,41 @@ fn a_nat_that_rewrites_payloads_hides_no_need_of_a_helper() {
             })
         });
         qualify(&mut world, &[a, b]);
-        world.run_for(SECOND).unwrap();
         assert_connect(&mut world, (a, b), &format!("{kinds:?}"));
+    }
+}
+
+//= X-R-03: one way is not taken for both as long as the own kind of NAT is unknown, or after that
+#[test]
+fn a_client_that_does_not_know_its_nat_yet_meets_everybody() {
+    for (seed, kind) in (0..4).flat_map(|seed| KINDS.map(|kind| (seed, kind))) {
+        for (begins, is_late) in [(true, false), (true, true), (false, false), (false, true)] {
+            let mut world = World::new(seed);
+            let [(_, a), (server, b)] = [("a", kind), ("b", "ups")].map(|(name, kind)| {
+                let (_, endpoint) = add_helper(&mut world, &[name]);
+                let server = world.add_server();
+                let addresses = world.server_addresses(server);
+                let nat = world.add_nat(kind.parse().unwrap());
+                let client = world.add_client_with(nat, |config| {
+                    (config.server, config.secondary) = addresses;
+                    config.helper = helped(name, endpoint, HelperUse::Peers);
+                });
+                (server, client)
+            });
+            qualify(&mut world, &[a, b]);
+            assert_eq!(world.nat_kind(b), Some(NatKind::Unknown));
+            let (from, to) = if begins { (a, b) } else { (b, a) };
+            if is_late {
+                // The secondary address is asked again after four seconds.
+                world.set_up(server, false);
+                ping(&mut world, from, to, SECOND / 2);
+                world.set_up(server, true);
+                assert_eq!(world.nat_kind(b), Some(NatKind::Unknown));
+            }
+            let answered = ping_until_answered(&mut world, &[(from, to)], 8 * SECOND);
+            let what = format!("{kind} {seed} {begins} {is_late}");
+            assert_eq!(answered, [true], "{what}\n{}", world.log_text());
+        }
     }
 }
 

@@ -229,7 +229,11 @@ impl Client {
         service.comparison = Comparison::rested(now);
         let first = service.mapping.mapped;
         let kind = self.classify(first, second.mapped);
+        let was_unknown = self.nat_kind == NatKind::Unknown;
         self.set_nat_kind(kind);
+        if was_unknown {
+            self.doubt_ways();
+        }
         self.note_mappings(now, [first, second.mapped]);
         if self.is_unusable(kind) {
             self.fail(now, OfflineReason::SymmetricNat);

@@ -8,7 +8,7 @@ use crate::client::peer::{Path, Search};
 use crate::client::qualification::is_symmetric;
 use crate::client::reception::Accepted;
 use crate::peers::PeerId;
-use crate::role::Local;
+use crate::role::{Local, NatKind};
 use crate::time::Instant;
 
 impl Client {
@@ -50,7 +50,7 @@ impl Client {
         accepted: &Accepted<'_>,
     ) -> bool {
         accepted.is_plain_bubble()
-            && self.is_one_way(accepted.path())
+            && self.may_be_one_way(accepted.path())
             && self.helper.is_some()
             && !self.has_named(id, accepted.from)
             && self.peers[id].approach.calls(now) < QUESTIONS_MAX
@@ -60,14 +60,18 @@ impl Client {
     /// not taken for a way. A peer that we seek is asked whether it hears us, now or, because it
     /// drops what comes without its nonce, when that is there; then with each attempt. One that
     /// seeks us will ask again if it does not.
+    ///
+    /// As long as the own kind of NAT is unknown, which with many servers it stays, a peer that we
+    /// seek is believed: see [`Self::doubt_ways`].
     pub(in crate::client) fn take_one_way(
         &mut self,
         now: Instant,
         id: PeerId,
         accepted: &Accepted<'_>,
     ) -> bool {
-        if self.peers[id].search != Search::Bubbles {
-            self.peers[id].approach.is_in_question = true;
+        let is_sought = self.peers[id].search == Search::Bubbles;
+        if !is_sought || !self.is_kept() {
+            self.peers[id].approach.is_in_question = !is_sought;
             return true;
         }
         let to = (self.directed(id, accepted.path()).to, Local::Primary);
@@ -81,17 +85,39 @@ impl Client {
         false
     }
 
+    /// The kind of NAT has become known: ways to clients that were found before may be ways to us
+    /// only, and are looked for again when there is something to send.
+    pub(in crate::client) fn doubt_ways(&mut self) {
+        for id in self.peers.ids() {
+            let path = self.peers[id].proven_path();
+            let is_teredo = self.teredo_peer(id).is_some();
+            if is_teredo && path.is_some_and(|path| self.is_one_way(path)) {
+                self.distrust(id);
+            }
+        }
+    }
+
     /// Whether something that came along this way shows nothing of our way to the peer: the gateway
     /// lets all in, while our packets leave from ports that the peer's NAT may not let in.
     pub(super) fn is_one_way(&self, path: Path) -> bool {
         path.via == Local::Primary && self.is_kept()
     }
 
+    /// The same while the kind of NAT may still turn out to be symmetric.
+    fn may_be_one_way(&self, path: Path) -> bool {
+        let is_unknown = self.nat_kind == NatKind::Unknown;
+        self.is_one_way(path) || (is_unknown && path.via == Local::Primary && self.is_mapped())
+    }
+
     /// Whether such a gateway is the only NAT before us, and a symmetric one.
     fn is_kept(&self) -> bool {
+        is_symmetric(self.nat_kind) && self.is_mapped()
+    }
+
+    /// Whether a gateway keeps the endpoint for us that the server sees.
+    fn is_mapped(&self) -> bool {
         self.explicit_mapping().is_some()
             && self.alternate_mapping().is_none()
-            && is_symmetric(self.nat_kind)
             && self.config.traversal.mapped_symmetric
     }
 }
