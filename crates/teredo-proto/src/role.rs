@@ -27,8 +27,8 @@ pub trait Role {
     /// Takes an IPv6 packet from the host's or router's IPv6 side.
     fn handle_packet(&mut self, now: Instant, packet: &[u8]) -> Outbound;
 
-    /// Does what has become due.
-    fn handle_timeout(&mut self, now: Instant);
+    /// Does what has become due. Roles that wait for nothing do nothing.
+    fn handle_timeout(&mut self, _now: Instant) {}
 
     /// Writes the next thing to send into `buffer`, which holds at least
     /// [`TRANSMIT_LEN_MAX`] bytes; `None` when there is nothing.
@@ -39,10 +39,14 @@ pub trait Role {
     fn handle_bound(&mut self, _now: Instant, _local: Local, _port: Option<u16>) {}
 
     /// The next thing to tell the host; `None` when there is nothing.
-    fn poll_event(&mut self) -> Option<Event>;
+    fn poll_event(&mut self) -> Option<Event> {
+        None
+    }
 
     /// When `handle_timeout` wants to be called next, and what for; `None` for never.
-    fn poll_timeout(&self) -> Option<(Instant, Reason)>;
+    fn poll_timeout(&self) -> Option<(Instant, Reason)> {
+        None
+    }
 
     /// What happened so far.
     fn counters(&self) -> &Counters;

@@ -76,7 +76,8 @@ struct Books {
     /// When something last came from an endpoint that is proven.
     heard_at: Option<Instant>,
     /// When bubbles went out, the indirect ones among them, and when indirect ones came in, within
-    /// [`WINDOW`] and since `heard_at`.
+    /// [`WINDOW`] and since `heard_at`. What came in counts [`PREPARATION`] longer: so late its
+    /// answer may go, which is no attempt (E-13) as long as that is in the window.
     bubbles: VecDeque<Instant>,
     calls: VecDeque<Instant>,
     indirect: VecDeque<Instant>,
@@ -103,7 +104,7 @@ impl Audit {
             return;
         }
         if is_bubble && own_server(plan) == Some(from) {
-            recent(&mut books.indirect, now, WINDOW).push_back(now);
+            recent(&mut books.indirect, now, WINDOW + PREPARATION).push_back(now);
             return;
         }
         let nonce = datagram.trailers().ok().and_then(|trailers| trailers.nonce);
@@ -240,7 +241,7 @@ impl Books {
             calls.push_back(now);
         }
         let (called, called_late) = (calls.len(), late(calls, 1));
-        let asked = recent(&mut self.indirect, now, WINDOW).len();
+        let asked = recent(&mut self.indirect, now, WINDOW + PREPARATION).len();
         if called > ATTEMPTS_MAX + asked + called_late {
             return Err(Offence::Calls(destination, called, asked));
         }
@@ -351,6 +352,19 @@ mod tests {
         books.indirect.push_back(at(0));
         assert_eq!(attempts(&mut books, 0, 5), Ok(()));
         assert_eq!(attempts(&mut books, 10_000, 1), Err(Offence::Calls(PEER, 6, 1)));
+    }
+
+    //= C-BUB-06: an answer whose indirect bubble had to wait is one still when the question is old
+    #[test]
+    fn a_late_answer_is_no_attempt() {
+        let mut books = Books::default();
+        books.indirect.push_back(at(0));
+        assert_eq!(books.note_bubble(at(4000), PEER, true), Ok(()));
+        assert_eq!(attempts(&mut books, 295_000, 4), Ok(()));
+        let mut books = Books::default();
+        books.indirect.push_back(at(0));
+        assert_eq!(attempts(&mut books, 298_000, 4), Ok(()));
+        assert_eq!(attempts(&mut books, 306_000, 1), Err(Offence::Calls(PEER, 5, 0)));
     }
 
     //= C-BUB-06: an attempt under way when something comes may end, and leaves room for no other

@@ -237,6 +237,49 @@ fn a_neighbour_behind_a_nat_that_rewrites_payloads_is_met_through_the_helper() {
     }
 }
 
+//= N-NAT-09, X-R-03: the local address that such a NAT makes the mapped one of is no other way
+#[test]
+fn a_nat_that_rewrites_payloads_hides_no_need_of_a_helper() {
+    for kinds in [["pr", "ups"], ["ups", "pr"]] {
+        let mut world = World::new(1);
+        let [a, b] = [("a", kinds[0]), ("b", kinds[1])].map(|(name, kind)| {
+            let (_, endpoint) = add_helper(&mut world, &[name]);
+            let server = world.add_server();
+            let addresses = world.server_addresses(server);
+            let config: NatConfig = kind.parse().unwrap();
+            let nat = world.add_nat(NatConfig { rewrites_payload: true, ..config });
+            world.add_client_with(nat, |config| {
+                (config.server, config.secondary) = addresses;
+                config.helper = helped(name, endpoint, HelperUse::Peers);
+            })
+        });
+        qualify(&mut world, &[a, b]);
+        world.run_for(SECOND).unwrap();
+        assert_connect(&mut world, (a, b), &format!("{kinds:?}"));
+    }
+}
+
+//= X-R-03: what a peer was asked in vain long ago does not count when it comes back
+#[test]
+fn a_peer_that_was_away_is_asked_again_whether_it_hears() {
+    for kind in ["pr", "seq"] {
+        let mut world = World::new(1);
+        let [a, b] = [("a", kind), ("b", "ups")].map(|(name, kind)| {
+            let (_, endpoint) = add_helper(&mut world, &[name]);
+            let own = helped(name, endpoint, HelperUse::Peers);
+            add_client(&mut world, kind, Traversal::default(), own)
+        });
+        qualify(&mut world, &[a, b]);
+        world.run_for(SECOND).unwrap();
+        world.set_up(a, false);
+        assert_eq!(ping_until_answered(&mut world, &[(b, a)], 20 * SECOND), [false]);
+        world.run_for(300 * SECOND).unwrap();
+        world.set_up(a, true);
+        world.run_for(100 * SECOND).unwrap();
+        assert_connect(&mut world, (a, b), kind);
+    }
+}
+
 /// The server that a client asks may be on the helper's host.
 #[test]
 fn a_helper_and_a_server_share_a_host() {

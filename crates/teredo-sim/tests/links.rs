@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use teredo_sim::icmp::{IcmpError, Problem};
 use teredo_sim::link::{Bursts, Mtu};
-use teredo_sim::nat::Refusal;
+use teredo_sim::nat::{Filtering, Mapping, Refusal};
 use teredo_sim::world::Happened;
 use teredo_sim::{HostId, Link, NatConfig, NatId, World};
 
@@ -180,6 +180,28 @@ fn short_lifetimes_only_delay_connections() {
             world.run_for(45 * SECOND).unwrap();
             let answered = ping_until_answered(&mut world, &[(a, b), (b, a)], 60 * SECOND);
             assert_eq!(answered, [true; 2], "{seed} {}", story(&world, &first));
+        }
+    }
+}
+
+//= X-R-03: a random port is no less a way than the service port until the peer uses that one
+/// A NAT that lets everybody in and out by other ports, as some gateways do: which of our bubbles
+/// the peer hears first, and so where it sends, is not told by its own.
+#[test]
+fn the_order_of_bubbles_does_not_decide_who_meets() {
+    let (mapping, filtering) = (Mapping::AddressAndPortDependent, Filtering::EndpointIndependent);
+    let open = NatConfig { mapping, filtering, ..NatConfig::pp() };
+    for other in [NatConfig::cone(), NatConfig::ar()] {
+        for (seed, is_first) in (0..20).flat_map(|seed| [(seed, true), (seed, false)]) {
+            let configs = if is_first { [open, other] } else { [other, open] };
+            let (mut world, [a, b], _) = pair(seed, configs);
+            world.run_for(SECOND).unwrap();
+            let shuffled =
+                Link { reorder_permille: 400, reorder_delay: 60 * MS, ..Link::perfect(DELAY) };
+            world.set_link(a, shuffled);
+            world.set_link(b, shuffled);
+            let answered = ping_until_answered(&mut world, &[(a, b)], 10 * SECOND);
+            assert_eq!(answered, [true], "seed {seed}, {configs:?}");
         }
     }
 }

@@ -3,10 +3,10 @@
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 
-use teredo_wire::address::is_link_local;
+use teredo_wire::address::{is_link_local, is_teredo};
 use teredo_wire::icmpv6::{self, Icmpv6};
 use teredo_wire::ipv6::{Ipv6, next_header};
-use teredo_wire::trailer::Trailers;
+use teredo_wire::trailer::{NeighborDiscovery, Trailers};
 use teredo_wire::{Datagram, TeredoAddress};
 
 use crate::client::echo::Proof;
@@ -39,6 +39,12 @@ impl Accepted<'_> {
     /// Whether it is a bubble that neither asks for us nor answers when asked.
     pub(super) fn is_plain_bubble(&self) -> bool {
         self.is_bubble() && self.trailers.neighbor_discovery.is_none()
+    }
+
+    /// Whether it is a bubble that answers when asked.
+    pub(super) fn is_advertisement(&self) -> bool {
+        let kind = self.trailers.neighbor_discovery;
+        self.is_bubble() && kind == Some(NeighborDiscovery::Advertisement)
     }
 
     /// The way that it came.
@@ -313,15 +319,17 @@ impl Client {
         accepted: &Accepted<'_>,
     ) -> Inbound {
         self.peers.touch(now, id);
+        self.confirm_service_port(id, accepted);
+        let (old, path) = (path, self.path_after(id, path, accepted));
         let peer = &mut self.peers[id];
         peer.approach.is_answered |= !accepted.is_bubble();
         peer.approach.is_in_question &= accepted.is_plain_bubble();
         let is_settled = peer.is_settled() && peer.is_heard_within(now, PEER_VALID);
-        if is_settled && !accepted.is_bubble() {
+        if is_settled && old == path && !accepted.is_bubble() {
             peer.last_reception = Some(now);
             peer.bubbles.reset();
         } else {
-            self.reached(now, id, self.path_after(path, accepted));
+            self.reached(now, id, path);
             if !accepted.is_bubble() {
                 self.settle(now, id, path); // it sends packets, so it takes ours
             }
@@ -344,13 +352,7 @@ impl Client {
         if !self.config.filter.permits(*accepted.from.ip()) {
             return Err(DropReason::ForbiddenIpv4);
         }
-        let id = match known {
-            Some(id) => id,
-            None if !self.admits_newcomer(now, *accepted.from.ip()) => {
-                return Err(DropReason::RateLimit);
-            }
-            None => self.add_peer(now, accepted.source, Class::Stranger)?,
-        };
+        let id = self.admit_source(now, known, accepted)?;
         self.adopt(now, id, accepted);
         Ok(self.pass_on(now, pass, accepted))
     }
@@ -438,7 +440,7 @@ impl Client {
         if !self.may_adopt(now, id, accepted) {
             return false;
         }
-        if self.shows_one_way_only(id, accepted) {
+        if self.shows_one_way_only(now, id, accepted) {
             if !self.take_one_way(now, id, accepted) {
                 return false;
             }
@@ -473,24 +475,12 @@ impl Client {
         if packet.is_bubble() || packet.bytes().len() > TRANSMIT_LEN_MAX {
             return Err(DropReason::UnprovenPeer);
         }
-        let id = match known {
-            Some(id) => id,
-            None if !self.admits_stranger(now, *accepted.from.ip()) => {
-                return Err(DropReason::RateLimit);
-            }
-            None => self.add_peer(now, accepted.source, Class::Stranger)?,
-        };
-        let way = (accepted.from, accepted.on);
-        let held = self.peers[id].held.push(&mut self.held, way, packet.bytes());
+        let id = self.admit_source(now, known, accepted)?;
         // Also for a packet that finds no room: the last request may have been lost.
         if self.peers[id].probes.may_send(now) {
             self.send_probe(now, id);
         }
-        held.map_err(|_| DropReason::QueueFull)?;
-        if self.peers[id].search == Search::Idle {
-            self.peers.set_deadline(id, Some(now + HOLD));
-        }
-        Ok(Inbound::Consumed)
+        self.hold(now, id, accepted)
     }
 
     /// A peer that was called lately may be at this endpoint, but has shown us a nonce that we have
@@ -501,13 +491,23 @@ impl Client {
         id: PeerId,
         accepted: &Accepted<'_>,
     ) -> Result<Inbound, DropReason> {
-        let packet = accepted.datagram.ipv6.bytes();
-        let peer = &mut self.peers[id];
+        let peer = &self.peers[id];
         let is_expected = peer.route(now).is_none() && peer.approach.is_called_within(now, HOLD);
-        if !is_expected || packet.len() > TRANSMIT_LEN_MAX {
+        if !is_expected || accepted.datagram.ipv6.bytes().len() > TRANSMIT_LEN_MAX {
             return Err(DropReason::UnprovenPeer);
         }
-        let held = peer.held.push(&mut self.held, (accepted.from, accepted.on), packet);
+        self.hold(now, id, accepted)
+    }
+
+    /// Keeps a packet until the way that it came is proven, or for [`HOLD`].
+    fn hold(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        accepted: &Accepted<'_>,
+    ) -> Result<Inbound, DropReason> {
+        let (way, packet) = ((accepted.from, accepted.on), accepted.datagram.ipv6.bytes());
+        let held = self.peers[id].held.push(&mut self.held, way, packet);
         held.map_err(|_| DropReason::QueueFull)?;
         if self.peers[id].search == Search::Idle {
             self.peers.set_deadline(id, Some(now + HOLD));
@@ -521,9 +521,23 @@ impl Client {
         self.newcomers.take(now, [observed.to_bits().into()]).is_ok()
     }
 
-    /// Whether one more native source may be tested.
-    fn admits_stranger(&mut self, now: Instant, observed: Ipv4Addr) -> bool {
-        self.admits_newcomer(now, observed) && self.strangers.take(now)
+    /// The entry of a source that may have come by itself. A native one is tested, of which there
+    /// may be fewer.
+    fn admit_source(
+        &mut self,
+        now: Instant,
+        known: Option<PeerId>,
+        accepted: &Accepted<'_>,
+    ) -> Result<PeerId, DropReason> {
+        if let Some(id) = known {
+            return Ok(id);
+        }
+        let is_admitted = self.admits_newcomer(now, *accepted.from.ip())
+            && (is_teredo(accepted.source) || self.strangers.take(now));
+        if !is_admitted {
+            return Err(DropReason::RateLimit);
+        }
+        self.add_peer(now, accepted.source, Class::Stranger)
     }
 
     /// Something proved a way to the peer: what waited for that goes it.
@@ -539,8 +553,10 @@ impl Client {
         self.peers.touch(now, id);
         self.note_way(now, id, path);
         self.note_helped(id, path);
-        if matches!(path.via, Local::Primary | Local::Helper) {
-            self.release_random_port(id);
+        match path.via {
+            Local::Primary => self.leave_random_port(id),
+            Local::Helper => self.release_random_port(id),
+            Local::Random(_) | Local::Secondary | Local::Discovery => {}
         }
         if self.introduce(now, id, path) {
             self.settle(now, id, path);

@@ -26,9 +26,7 @@ use crate::filter::Ipv4Filter;
 use crate::keys::HelperKey;
 use crate::random::{Random, Seed};
 use crate::reason::{Counters, DropReason};
-use crate::role::{
-    Arrival, Event, Inbound, Local, Outbound, Reason, Role, TRANSMIT_LEN_MAX, Transmit,
-};
+use crate::role::{Arrival, Inbound, Local, Outbound, Role, TRANSMIT_LEN_MAX, Transmit};
 use crate::server::limits::Purse;
 use crate::server::outbox::{Outbox, Target};
 use crate::time::Instant;
@@ -318,18 +316,8 @@ impl Role for Helper {
         Outbound::Dropped(reason)
     }
 
-    fn handle_timeout(&mut self, _now: Instant) {}
-
     fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
         self.outbox.pop(buffer)
-    }
-
-    fn poll_event(&mut self) -> Option<Event> {
-        None
-    }
-
-    fn poll_timeout(&self) -> Option<(Instant, Reason)> {
-        None
     }
 
     fn counters(&self) -> &Counters {

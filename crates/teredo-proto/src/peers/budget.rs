@@ -52,6 +52,13 @@ impl BubbleBudget {
         granted
     }
 
+    /// The last attempt, if it was taken then, ends only now: with its indirect bubble.
+    pub(crate) fn prolong(&mut self, taken_at: Instant, now: Instant) {
+        if self.attempts.nth_last(1) == Some(taken_at) {
+            self.attempts.times[ATTEMPTS_MAX - 1] = Some(now);
+        }
+    }
+
     /// Whether the last attempt was not the first since something came from the peer.
     pub(crate) fn is_repeated(&self) -> bool {
         self.attempts.nth_last(2).is_some()

@@ -19,7 +19,7 @@ use teredo_wire::{
 use crate::filter::Ipv4Filter;
 use crate::random::Seed;
 use crate::reason::{Counters, DropReason};
-use crate::role::{Arrival, Event, Inbound, Local, Outbound, Reason, Role, Transmit};
+use crate::role::{Arrival, Inbound, Local, Outbound, Role, Transmit};
 use crate::scope;
 use crate::time::Instant;
 
@@ -298,18 +298,8 @@ impl Role for Server {
         Outbound::Dropped(reason)
     }
 
-    fn handle_timeout(&mut self, _now: Instant) {}
-
     fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
         self.outbox.pop(buffer)
-    }
-
-    fn poll_event(&mut self) -> Option<Event> {
-        None
-    }
-
-    fn poll_timeout(&self) -> Option<(Instant, Reason)> {
-        None
     }
 
     fn counters(&self) -> &Counters {

@@ -7,9 +7,9 @@ use teredo_proto::client::{Config, Traversal};
 use teredo_proto::{DropReason, Event, Inbound, Local, Role};
 use teredo_wire::trailer::Trailer;
 
-use crate::bytes::{Advertisement, endpoint, trailers};
+use crate::bytes::{Advertisement, endpoint, trailers, udp};
 use crate::harness::{
-    Bench, Sent, config, mapped, nonce_of, peer, peer_server, secondary, server, ways,
+    Bench, Sent, config, mapped, nonce_of, peer, peer_address, peer_server, secondary, server, ways,
 };
 
 const PRIMARY: Local = Local::Primary;
@@ -156,6 +156,29 @@ fn what_was_prepared_before_a_pause_is_not_sent() {
     bench.bind(50_001);
     bench.wait_s(3.0);
     assert!(bench.take().iter().any(|sent| sent.is_to(peer_server())));
+}
+
+//= C-BUB-03: four indirect bubbles in 300 s, also where the first ones wait for a test
+#[test]
+fn an_indirect_bubble_that_was_late_counts_from_when_it_went() {
+    let mut bench = Bench::behind(config(), [mapped(), endpoint("192.0.2.1:4097")]);
+    let start = bench.now;
+    for half_seconds in 0..1300 {
+        let _ = bench.send(&udp(bench.own(), peer_address(), b"x"));
+        for event in bench.events() {
+            if let Event::BindPort(local) = event {
+                // Later there is no port to test.
+                let port = Some(50_000).filter(|_| half_seconds < 200);
+                bench.client.handle_bound(bench.now, local, port);
+            }
+        }
+        bench.wait_s(0.5);
+    }
+    let mut calls = bench.take_since(start);
+    calls.retain(|(_, sent)| sent.is_to(peer_server()) && sent.is_bubble());
+    let fifths = calls.windows(5).filter(|five| five[4].0 - five[0].0 < 300.0);
+    assert_eq!(fifths.count(), 0, "{:?}", calls.iter().map(|(at, _)| at).collect::<Vec<_>>());
+    assert!(calls.len() > 8, "too few for a fifth");
 }
 
 //= X-SS-09: with the end of the search nothing is left of the test

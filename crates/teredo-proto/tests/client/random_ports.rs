@@ -7,7 +7,7 @@ use teredo_proto::client::{Config, Traversal};
 use teredo_proto::role::RANDOM_PORTS_MAX;
 use teredo_proto::{DropReason, Event, Inbound, Local, Outbound, Reason, Role};
 use teredo_wire::TeredoAddress;
-use teredo_wire::trailer::Trailer;
+use teredo_wire::trailer::{NeighborDiscovery, Trailer};
 
 use crate::bytes::{endpoint, trailers, udp};
 use crate::harness::{
@@ -186,10 +186,73 @@ fn the_peers_port_is_frozen_while_in_use() {
 #[test]
 fn a_bubble_on_the_service_port_makes_the_random_one_needless() {
     let (mut bench, random, _) = announced();
-    bench.call(&nonce());
     assert_eq!(bench.meet(PRIMARY, peer().mapped, None), Inbound::Consumed);
     assert_eq!(bench.released(), [random]);
+    bench.call(&nonce());
     assert_eq!(bench.way(), Some((peer().mapped, PRIMARY)));
+}
+
+/// A packet of the peer arrives on a socket.
+fn data(bench: &mut Bench, on: Local) {
+    let data = udp(peer_address(), bench.own(), b"data");
+    assert!(matches!(bench.inject_on(on, peer().mapped, &data), Inbound::Deliver(_)));
+}
+
+/// One that may have come to know us by a bubble from the random port, and now calls at the service
+/// port: that is the way.
+fn met_either_way() -> (Bench, Local) {
+    let (mut bench, random, _) = announced();
+    assert!(ways(&bench.call(&nonce())).contains(&(peer().mapped, random)));
+    assert_eq!(bench.meet(PRIMARY, peer().mapped, None), Inbound::Consumed);
+    assert_eq!(bench.way(), Some((peer().mapped, PRIMARY)));
+    assert_eq!(bench.released(), []);
+    bench.take();
+    (bench, random)
+}
+
+//= X-PP-14: closed when the peer uses the service port, which bubbles do not show
+#[test]
+fn the_random_port_is_kept_until_the_peer_uses_the_service_port() {
+    let (mut bench, random) = met_either_way();
+    assert_eq!(bench.meet(PRIMARY, peer().mapped, None), Inbound::Consumed);
+    assert_eq!(bench.meet(random, peer().mapped, None), Inbound::Consumed);
+    assert_eq!(bench.released(), []);
+    assert_eq!(bench.way(), Some((peer().mapped, PRIMARY)));
+    data(&mut bench, PRIMARY);
+    assert_eq!(bench.released(), [random]);
+    assert_eq!(bench.way(), Some((peer().mapped, PRIMARY)));
+
+    let (mut bench, random) = met_either_way();
+    bench.wait_s(60.0);
+    assert_eq!(bench.released(), [random], "nor for ever");
+}
+
+/// It keeps to the endpoint that it heard first (E-18), and hears nothing from another one.
+#[test]
+fn a_peer_that_stays_with_the_random_port_is_followed_there() {
+    let (mut bench, random) = met_either_way();
+    data(&mut bench, random);
+    assert_eq!(bench.way(), Some((peer().mapped, random)));
+    data(&mut bench, random);
+    assert_eq!(bench.released(), []);
+}
+
+/// One that says nothing is asked, from both ports.
+#[test]
+fn a_silent_peer_is_asked_by_which_port_it_knows_us() {
+    let (mut bench, random) = met_either_way();
+    bench.wait_s(2.1);
+    assert_eq!(bench.way(), Some((peer().mapped, PRIMARY)));
+    let sent = bench.take();
+    let asked = sent.iter().find(|sent| sent.via() == random).expect("a question");
+    assert!(asked.is_to(peer().mapped));
+    assert_eq!(asked.trailers().neighbor_discovery, Some(NeighborDiscovery::Solicitation));
+    assert_eq!(asked.trailers().nonce, Some(THEIRS));
+    let mut answer = crate::bytes::bubble(peer_address(), bench.own());
+    answer.extend(trailers(&[Trailer::NeighborDiscovery(NeighborDiscovery::Advertisement)]));
+    assert_eq!(bench.inject_on(random, peer().mapped, &answer), Inbound::Consumed);
+    assert_eq!(bench.way(), Some((peer().mapped, random)));
+    assert_eq!(bench.released(), []);
 }
 
 //= X-PP-11: on the service port from a trusted peer: from elsewhere ignored, when idle it is lost
@@ -219,8 +282,9 @@ fn the_service_port_takes_over() {
     assert_eq!(bench.way(), Some((theirs(60_000), random)));
     bench.events();
     assert_eq!(bench.meet(PRIMARY, peer().mapped, None), Inbound::Consumed);
-    assert_eq!(bench.released(), [random]);
     assert_eq!(bench.way(), Some((peer().mapped, PRIMARY)));
+    data(&mut bench, PRIMARY);
+    assert_eq!(bench.released(), [random]);
 }
 
 //= X-PP-11: on the random port: trusted there, accepted again, from elsewhere searched anew

@@ -29,15 +29,18 @@ impl Client {
     }
 
     /// Stores what other endpoints the peer names, in place of those it named before. They may be
-    /// private ones, but not such as nobody has.
+    /// private ones, but not such as nobody has; nor the embedded one, which a NAT that rewrites
+    /// payloads makes of the local one.
     pub(super) fn learn_alternates(&mut self, id: PeerId, accepted: &Accepted<'_>) {
         let Some(alternates) = accepted.trailers.alternates else { return };
         if !self.config.traversal.hairpin {
             return;
         }
+        let embedded = self.teredo_peer(id).map(|peer| peer.mapped);
         let usable = alternates.endpoints().take(Alternates::MAX);
-        let usable: Box<[_]> =
-            usable.filter(|&endpoint| self.may_try_alternate(endpoint)).collect();
+        let usable: Box<[_]> = usable
+            .filter(|&endpoint| self.may_try_alternate(endpoint) && Some(endpoint) != embedded)
+            .collect();
         if self.names_pool(id, &usable) {
             self.peers[id].approach.called_at = None; // it is to try again, at once
         }

@@ -19,8 +19,9 @@ impl Client {
     /// The helper's endpoint, if the next indirect bubble to the peer is to name it.
     pub(super) fn helper_to_name(&mut self, now: Instant, id: PeerId) -> Option<SocketAddrV4> {
         let approach = &mut self.peers[id].approach;
-        let is_due = approach.was_helped || approach.calls >= CALLS_WITHOUT;
-        approach.calls = approach.calls.saturating_add(1);
+        let calls = approach.calls(now);
+        let is_due = approach.was_helped || calls >= CALLS_WITHOUT;
+        (approach.calls, approach.counted_at) = (calls.saturating_add(1), now);
         self.helper_endpoint(now).filter(|_| is_due && self.config.traversal.helper)
     }
 

@@ -45,15 +45,15 @@ impl Client {
     /// has it; and so after [`QUESTIONS_MAX`] attempts, because old peers answer no questions.
     pub(in crate::client) fn shows_one_way_only(
         &self,
+        now: Instant,
         id: PeerId,
         accepted: &Accepted<'_>,
     ) -> bool {
         accepted.is_plain_bubble()
-            && accepted.on == Local::Primary
-            && self.is_kept()
+            && self.is_one_way(accepted.path())
             && self.helper.is_some()
             && !self.has_named(id, accepted.from)
-            && self.peers[id].approach.calls < QUESTIONS_MAX
+            && self.peers[id].approach.calls(now) < QUESTIONS_MAX
     }
 
     /// Takes a bubble that came one way, of a peer to which no way is known; `false` if that is

@@ -53,8 +53,9 @@ pub(super) struct Approach {
     nonce_sent: Option<[u8; 4]>,
     /// That of the peer's last one: Nonce Received.
     nonce_received: Option<[u8; 4]>,
-    /// Indirect bubbles of ours since the peer was last met.
+    /// Indirect bubbles of ours since the peer was last met, and when the last of them was counted.
     calls: u8,
+    counted_at: Instant,
     /// Attempts of this search, whether or not something came from the peer.
     pub(super) attempts: u8,
     /// Whether it was last met through our helper.
@@ -81,6 +82,9 @@ pub(super) struct Approach {
     /// The peer reaches us, and whether we reach it is not known.
     pub(super) is_in_question: bool,
     random_port: RandomPort,
+    /// Where our last direct bubble with the peer's nonce went from the random port: the peer may
+    /// know us by that.
+    random_way: Option<SocketAddrV4>,
     peer_random_port: Option<u16>,
     /// Other endpoints that the peer named.
     alternates: Box<[SocketAddrV4]>,
@@ -109,6 +113,12 @@ impl Approach {
     /// counts.
     fn is_called_lately(&self, now: Instant) -> bool {
         self.is_called && now.since(self.heard_call_at) < PEER_VALID
+    }
+
+    /// Indirect bubbles of ours in this search. Those of one that ended long ago tell nothing of a
+    /// peer that has come back since.
+    fn calls(&self, now: Instant) -> u8 {
+        if now.since(self.counted_at) < PEER_VALID { self.calls } else { 0 }
     }
 
     /// Bytes that it allocates at most: the alternates.
@@ -199,8 +209,9 @@ impl Client {
     /// Forgets a way that leads nowhere any more, with the random port that it went through: that
     /// one is mapped for the old way, so that what it will be mapped for next cannot be told.
     fn distrust(&mut self, id: PeerId) {
-        let path = self.peers[id].proven_path();
-        if path.is_some_and(|path| matches!(path.via, Local::Random(_))) {
+        if let Some(path) = self.peers[id].proven_path()
+            && (matches!(path.via, Local::Random(_)) || self.is_port_kept(id))
+        {
             self.release_random_port(id);
         }
         self.peers[id].trust = Trust::Unproven;
@@ -210,7 +221,7 @@ impl Client {
     /// only when the old one has not been used for a while (E-18; RFC 6081 section 5.4.4.5).
     pub(super) fn may_adopt(&mut self, now: Instant, id: PeerId, accepted: &Accepted<'_>) -> bool {
         let Some(path) = self.peers[id].proven_path() else { return true };
-        if self.peers[id].approach.is_in_question && !self.shows_one_way_only(id, accepted) {
+        if self.peers[id].approach.is_in_question && !self.shows_one_way_only(now, id, accepted) {
             return true;
         }
         if self.is_shortcut(id, path, accepted) {
@@ -225,6 +236,7 @@ impl Client {
         }
         match (path.via, accepted.on) {
             (Local::Random(_), Local::Primary) if !self.has_named(id, accepted.from) => true,
+            (Local::Primary, Local::Random(_)) if self.shows_use_of_kept_port(id, accepted) => true,
             (Local::Random(_), Local::Random(_)) => {
                 self.lose_way(now, id);
                 false
@@ -248,8 +260,12 @@ impl Client {
     }
 
     /// The proven way after another packet came along it: a bubble on the service port shows that
-    /// no random port is needed any more (RFC 6081 section 5.4.4.5).
-    pub(super) fn path_after(&self, path: Path, accepted: &Accepted<'_>) -> Path {
+    /// no random port is needed any more (RFC 6081 section 5.4.4.5), unless the peer then goes on
+    /// sending to that.
+    pub(super) fn path_after(&self, id: PeerId, path: Path, accepted: &Accepted<'_>) -> Path {
+        if path.via == Local::Primary && self.shows_use_of_kept_port(id, accepted) {
+            return accepted.path();
+        }
         let on_primary = Path { via: Local::Primary, ..path };
         let is_better = accepted.is_bubble() && accepted.on == Local::Primary;
         if is_better && !self.is_one_way(on_primary) { on_primary } else { path }
@@ -286,7 +302,9 @@ impl Client {
     /// Sends the indirect bubble that something was prepared for, unless it is too late: the host
     /// slept, the peer that called waits no more, and the attempt counts no more.
     fn call_prepared(&mut self, now: Instant, id: PeerId) {
-        if now.since(self.peers[id].approach.wanted_at) <= PREPARATION_MAX {
+        let wanted_at = self.peers[id].approach.wanted_at;
+        if now.since(wanted_at) <= PREPARATION_MAX {
+            self.peers[id].bubbles.prolong(wanted_at, now);
             self.send_indirect(now, id);
         } else {
             self.release_random_port(id);
@@ -324,6 +342,9 @@ impl Client {
                 approach.repeats = 0;
             }
             (approach.introduced, approach.is_answered) = (Some(to), false);
+            if matches!(to.1, Local::Random(_)) {
+                approach.random_way = Some(to.0);
+            }
         }
         let random_port = match to.1 {
             Local::Random(_) => self.ports.prediction(approach.random_port),

@@ -4,9 +4,11 @@
 use core::net::{Ipv6Addr, SocketAddrV4};
 
 use teredo_wire::TeredoAddress;
+use teredo_wire::trailer::NeighborDiscovery;
 
 use crate::client::Client;
 use crate::client::peer::{Search, Trust};
+use crate::client::reception::Accepted;
 use crate::client::traversal::RandomPort;
 use crate::client::traversal::ports::REFRESH_TIMER;
 use crate::peers::PeerId;
@@ -185,8 +187,63 @@ impl Client {
         self.peers[id].approach.peer_random_port = Some(port);
     }
 
+    /// The peer is reached without the random port. If it may have come to know us by that, before
+    /// or instead, it will stay with it (E-18): then the port is kept until the peer sends packets
+    /// to the service port, or to this one (protocol section 6.4: keep alternatives until
+    /// confirmed).
+    pub(in crate::client) fn leave_random_port(&mut self, id: PeerId) {
+        let approach = &self.peers[id].approach;
+        let held = match approach.random_port {
+            RandomPort::Held(number) if approach.random_way.is_some() => self.ports.find(number),
+            RandomPort::Held(_) | RandomPort::None | RandomPort::Unusable => None,
+        };
+        let Some(port) = held else { return self.release_random_port(id) };
+        port.test = None;
+        if let Some(mapping) = &mut port.mapping {
+            mapping.due_at = None;
+        }
+    }
+
+    /// Whether a random port is held beside a way that does without it.
+    pub(super) fn is_port_kept(&self, id: PeerId) -> bool {
+        let approach = &self.peers[id].approach;
+        let path = self.peers[id].proven_path();
+        approach.random_way.is_some() && path.is_some_and(|path| path.via == Local::Primary)
+    }
+
+    /// Whether a packet shows that the peer uses a random port that is kept: bubbles alone go to
+    /// wherever we may be.
+    pub(super) fn shows_use_of_kept_port(&self, id: PeerId, accepted: &Accepted<'_>) -> bool {
+        matches!(accepted.on, Local::Random(_))
+            && self.is_port_kept(id)
+            && (!accepted.is_bubble() || accepted.is_advertisement())
+    }
+
+    /// A packet came along the proven way: if that is the service port, the peer uses it.
+    pub(in crate::client) fn confirm_service_port(&mut self, id: PeerId, accepted: &Accepted<'_>) {
+        let shows_use = !accepted.is_bubble() || accepted.is_advertisement();
+        if shows_use && accepted.on == Local::Primary && self.is_port_kept(id) {
+            self.release_random_port(id);
+        }
+    }
+
+    /// Asks, from a random port that is kept, whether the peer knows us by that.
+    pub(super) fn ask_from_kept_port(&mut self, now: Instant, id: PeerId) {
+        let approach = &self.peers[id].approach;
+        let known = (approach.introduced, approach.repeats);
+        if let (Some(to), RandomPort::Held(number)) = (approach.random_way, approach.random_port)
+            && self.is_port_kept(id)
+        {
+            let question = Some(NeighborDiscovery::Solicitation);
+            self.send_direct(now, id, (to, Local::Random(number)), question);
+            let approach = &mut self.peers[id].approach;
+            (approach.introduced, approach.repeats) = known;
+        }
+    }
+
     /// The peer needs no random port any more.
     pub(in crate::client) fn release_random_port(&mut self, id: PeerId) {
+        self.peers[id].approach.random_way = None;
         if self.peers[id].approach.random_port != RandomPort::None {
             self.peers[id].approach.random_port = RandomPort::None;
             self.close_random_port(self.peers.address(id));
@@ -238,6 +295,7 @@ impl Client {
             }
             // The peer may be on its way to it, and takes no other one (section 5.4.4.4).
             None if peer.search != Search::Idle || peer.approach.is_called_lately(now) => {}
+            None if peer.proven_path().is_some() => self.release_random_port(id),
             Some(_) | None => {
                 peer.trust = Trust::Unproven;
                 self.release_random_port(id);
@@ -245,12 +303,14 @@ impl Client {
         }
     }
 
-    /// Makes room: the port goes that was asked for first and whose peer has neither been met nor
-    /// is being looked for. Strangers make us ask for ports.
+    /// Makes room: the port goes that was asked for first and whose peer is reached without, or has
+    /// neither been met nor is being looked for. Strangers make us ask for ports.
     fn give_up_a_random_port(&mut self) {
         let ids = self.ports.list().into_iter().filter_map(|(peer, _)| self.peers.find(peer));
         let idle = ids.into_iter().find(|&id| {
-            self.peers[id].trust == Trust::Unproven && self.peers[id].search == Search::Idle
+            let peer = &self.peers[id];
+            let is_needless = peer.trust == Trust::Unproven && peer.search == Search::Idle;
+            is_needless || self.is_port_kept(id)
         });
         if let Some(id) = idle {
             self.release_random_port(id);

@@ -169,7 +169,7 @@ impl Client {
     pub(super) fn do_without_random_port(&mut self, now: Instant, id: PeerId) {
         let approach = &self.peers[id].approach;
         let RandomPort::Held(number) = approach.random_port else { return };
-        if approach.introduced.is_none_or(|(_, via)| via != Local::Random(number)) {
+        if approach.random_way.is_none() {
             self.release_random_port(id);
             self.peers[id].approach.random_port = RandomPort::Unusable;
         } else if let Some(port) = self.ports.find(number) {

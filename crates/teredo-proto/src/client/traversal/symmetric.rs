@@ -130,6 +130,7 @@ impl Client {
             && peer.bubbles.take_amid_data(now)
         {
             peer.approach.repeats += 1;
+            self.ask_from_kept_port(now, id);
             self.send_direct(now, id, to, None);
             self.send_indirect(now, id);
             self.counters.bubbles_sent += 1;
