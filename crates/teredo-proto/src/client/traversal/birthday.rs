@@ -347,6 +347,7 @@ impl Client {
         };
         self.end_probing(found);
         if let Some(number) = found {
+            self.release_random_port(id); // one for each peer
             self.ports.adopt(now, number, peer);
             self.peers[id].approach.random_port = RandomPort::Held(number);
         }
