@@ -192,12 +192,19 @@ impl Client {
     /// to the service port, or to this one (protocol section 6.4: keep alternatives until
     /// confirmed).
     pub(in crate::client) fn leave_random_port(&mut self, id: PeerId) {
-        let approach = &self.peers[id].approach;
-        let held = match approach.random_port {
-            RandomPort::Held(number) if approach.random_way.is_some() => self.ports.find(number),
-            RandomPort::Held(_) | RandomPort::None | RandomPort::Unusable => None,
-        };
-        let Some(port) = held else { return self.release_random_port(id) };
+        match self.peers[id].approach.random_port {
+            RandomPort::Held(number) if self.peers[id].approach.random_way.is_some() => {
+                self.end_port_test(number);
+            }
+            RandomPort::Held(_) | RandomPort::None | RandomPort::Unusable => {
+                self.release_random_port(id);
+            }
+        }
+    }
+
+    /// A random port is in use, or may be: what it is mapped to does not matter any more.
+    pub(in crate::client) fn end_port_test(&mut self, number: u16) {
+        let Some(port) = self.ports.find(number) else { return };
         port.test = None;
         if let Some(mapping) = &mut port.mapping {
             mapping.due_at = None;
