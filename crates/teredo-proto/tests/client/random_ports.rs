@@ -476,7 +476,8 @@ fn strangers_that_were_met_make_room() {
         bench.wait_s(0.02);
     }
     assert_eq!(open.len(), RANDOM_PORTS_MAX, "nobody makes room for a stranger");
-    (bench.take(), bench.events());
+    bench.take();
+    bench.events();
     bench.begin();
     let events = bench.events();
     let [Event::ReleasePort(released), Event::BindPort(asked)] = events[..] else {
