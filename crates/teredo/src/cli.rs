@@ -1,8 +1,9 @@
 //! The command line as a whole; each subcommand's options stand in its own module.
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::exit::Exit;
@@ -77,6 +78,18 @@ impl Cli {
     }
 }
 
+/// The program and the subcommands that the words of a command line name.
+pub(crate) fn named(words: impl IntoIterator<Item = OsString>) -> String {
+    let (program, mut name) = (Cli::command(), String::from("teredo"));
+    let mut command = &program;
+    for word in words {
+        let Some(next) = command.find_subcommand(&word) else { break };
+        name = format!("{name} {}", next.get_name());
+        command = next;
+    }
+    name
+}
+
 fn level_of_environment() -> LevelFilter {
     let Some(level) = std::env::var_os(LOG_VARIABLE).filter(|level| !level.is_empty()) else {
         return LevelFilter::WARN;
@@ -110,8 +123,6 @@ const EXAMPLES: &str = "Examples:
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -95,8 +95,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) default_qualified: bool,
 
-    /// Do not ask the gateway to map the local port (PCP, NAT-PMP); the type natawareclient asks in
-    /// any case
+    /// Do not ask the gateway to map the local port (PCP, NAT-PMP, UPnP); the type natawareclient
+    /// asks in any case
     #[arg(long)]
     no_port_mapping: bool,
 

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 
+use crate::cli;
+
 /// What an exit code of this program means, whatever the subcommand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -51,7 +53,8 @@ impl Exit {
             // Nobody is left to tell when the output is closed.
             let _ = error.print();
         } else {
-            eprintln!("teredo: {}", one_line_of_usage(&error.to_string()));
+            let command = cli::named(std::env::args_os().skip(1));
+            eprintln!("teredo: {}", one_line_of_usage(&error.to_string(), &command));
         }
         if error.use_stderr() { Self::Usage } else { Self::Ok }
     }
@@ -112,13 +115,8 @@ pub(crate) fn fault_of_usage(text: &str) -> String {
     unbroken(&fault.trim_start_matches("error: ").trim_end().replace("\n\n", "; "))
 }
 
-fn one_line_of_usage(text: &str) -> String {
-    let fault = fault_of_usage(text);
-    let (_, usage) = text.split_once("\n\nUsage: ").unwrap_or((text, "teredo"));
-    // Command and subcommands; options begin with another character than a letter.
-    let is_command = |word: &&str| word.starts_with(|it: char| it.is_ascii_lowercase());
-    let command: Vec<_> = usage.split_whitespace().take(3).take_while(is_command).collect();
-    format!("{fault}; see `{} --help`", command.join(" "))
+fn one_line_of_usage(text: &str, command: &str) -> String {
+    format!("{}; see `{command} --help`", fault_of_usage(text))
 }
 
 /// Without line breaks.
@@ -147,11 +145,8 @@ mod tests {
         let text = "error: these are missing:\n  --mapped <X>\n\nUsage: teredo address <X>\n\nFor \
                     more information, try '--help'.\n";
         let line = "these are missing: --mapped <X>; see `teredo address --help`";
-        assert_eq!(one_line_of_usage(text), line);
-        let text = "error: these are missing\n\nUsage: teredo set state <VALUE>...\n";
-        let line = "these are missing; see `teredo set state --help`";
-        assert_eq!(one_line_of_usage(text), line);
+        assert_eq!(one_line_of_usage(text, "teredo address"), line);
         let text = "error: invalid value\n\nFor more information, try '--help'.\n";
-        assert_eq!(one_line_of_usage(text), "invalid value; see `teredo --help`");
+        assert_eq!(one_line_of_usage(text, "teredo"), "invalid value; see `teredo --help`");
     }
 }

@@ -71,6 +71,8 @@ fn wrong_usage_takes_one_line_and_ends_with_2() {
         (&["firewall", "print", "--port", "0"], "--port"),
         (&["client", "--server", "x", "--allow", "tcp/0-"], "tcp/22@2001:db8::/32"),
         (&["client", "--server", "x", "--without", "hairpin,x"], "all, rfc6081, none, symmetric"),
+        (&["client", "--server", "x", "--port", "x"], "see `teredo client --help`"),
+        (&["lab", "matrix", "--patience", "0"], "see `teredo lab matrix --help`"),
         (&["relay", "--address", "192.0.2.1", "--allow", "all"], "--host-only"),
         (&["decode"], "<FILE>"),
         (

@@ -556,7 +556,8 @@ impl Client {
         match path.via {
             Local::Primary => self.leave_random_port(id),
             Local::Helper => self.release_random_port(id),
-            Local::Random(_) | Local::Secondary | Local::Discovery => {}
+            Local::Random(number) => self.end_port_test(number),
+            Local::Secondary | Local::Discovery => {}
         }
         if self.introduce(now, id, path) {
             self.settle(now, id, path);

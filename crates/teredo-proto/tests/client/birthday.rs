@@ -355,6 +355,41 @@ fn the_port_that_was_found_is_kept() {
     assert!(refreshes.count() >= 2);
 }
 
+/// A client whose gateway lets the peer in, but not out to it, hears the peer while it probes and
+/// prepares a random port: that one goes when another is found.
+#[test]
+fn the_port_that_was_found_takes_the_place_of_a_prepared_one() {
+    // A NAT that keeps ports, as far as the first server address shows.
+    let config = Config { service_port: mapped().port(), ..with_birthday() };
+    let mut bench = Bench::behind(config, [mapped(), endpoint("192.0.2.1:33000")]);
+    bench.client.set_explicit_mapping(bench.now, Some(mapped()));
+    let (mut bound, mut released) = (Vec::new(), Vec::new());
+    let mut pass = |bench: &mut Bench, millis| {
+        let opened = open_ports(bench, Duration::from_millis(millis), usize::MAX);
+        bound.extend(opened.0);
+        released.extend(opened.1);
+        bench.take()
+    };
+    bench.begin();
+    let nonce = nonce_sent(&pass(&mut bench, 10));
+    bench.call(&offer(Part::OnePort, nonce));
+    let nonce = nonce_sent(&pass(&mut bench, 2_100));
+    bench.call(&offer(Part::OnePort, nonce));
+    pass(&mut bench, 1_500);
+    assert_eq!(bench.meet(PRIMARY, peer().mapped, None), Inbound::Consumed);
+    bench.call(&offer(Part::OnePort, nonce));
+    let prepared = pass(&mut bench, 10);
+    let announced = prepared.iter().find_map(|sent| sent.trailers().random_port);
+    assert!(announced.is_some(), "a random port is prepared");
+    let found = Local::Random(100);
+    assert_eq!(bench.meet(found, peer().mapped, None), Inbound::Consumed);
+    assert_eq!(bench.way(), Some((peer().mapped, found)));
+    pass(&mut bench, 700_000);
+    bound.sort();
+    released.sort();
+    assert_eq!(released, bound, "all go in the end");
+}
+
 /// An answer of the host that comes too late, for a port that was given back, has no effect.
 #[test]
 fn late_answers_of_the_host_do_no_harm() {

@@ -204,6 +204,24 @@ fn a_bubble_on_the_service_port_ends_the_test() {
     assert!(bench.take().iter().all(|sent| !sent.is_solicitation()));
 }
 
+/// So does one on the random port: the peer knows us by it, and has no use for another one.
+#[test]
+fn a_bubble_on_the_random_port_ends_the_test() {
+    for traversal in [Traversal::RFC6081, Traversal::default()] {
+        let config = Config { traversal, ..config() };
+        let mut bench = Bench::behind(config, [mapped(), endpoint("192.0.2.1:4097")]);
+        bench.call(&trailers(&[Trailer::Nonce([1; 4])]));
+        let random = bench.bind(50_000);
+        bench.take();
+        assert_eq!(bench.meet(random, peer().mapped, None), Inbound::Consumed);
+        bench.take();
+        bench.wait_s(5.0);
+        assert_eq!(bench.released(), []);
+        assert_eq!(bench.take(), [], "neither a test nor an indirect bubble");
+        assert_eq!(bench.way(), Some((peer().mapped, random)));
+    }
+}
+
 //= X-SS-12: ports that tell nothing, and a range that began anew, give no prediction
 #[test]
 fn a_busy_nat_is_not_predicted() {

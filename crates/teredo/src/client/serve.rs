@@ -9,7 +9,8 @@ use teredo_engine::Engine;
 use teredo_engine::io::{Clock, DatagramSocket};
 use teredo_engine::linux::{BootClock, DiscoveryGroup, HostDevice, UdpPort, seed};
 use teredo_proto::Role;
-use teredo_proto::client::{Client, Config};
+use teredo_proto::client::{Client, Config, HelperConfig, HelperUse};
+use teredo_proto::filter::Ipv4Filter;
 use teredo_wire::ipv4::is_special_purpose;
 
 use super::host::{ClientHost, Network};
@@ -81,12 +82,9 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     let network = Network::read(server)?;
     let filter = network.addresses.ipv4_filter(&args.common.allow_ipv4);
     if !filter.is_global(server) {
-        let mut words = format!("server address {server} is not a public one");
-        if is_special_purpose(server) {
-            words.push_str(&format!("; if it is meant, --allow-ipv4 {server}"));
-        }
-        return Err(Failure { reason: "forbidden-server", error: anyhow!(words) });
+        return Err(Failure { reason: "forbidden-server", error: not_public("server", server) });
     }
+    let helper = usable(helper, &filter, report).map_err(Failure::of("helper-unusable"))?;
     publisher.publish(settings(&args));
     let socket = bind(&args, last_port).map_err(Failure::of("port-unusable"))?;
     let tunnel = shared::create_tunnel(&args.interface);
@@ -126,6 +124,33 @@ pub(crate) fn serve(start: Start<'_>, args: Args) -> Result<Ended, Failure> {
     Ok(Ended { exit, again, port })
 }
 
+/// The helper, if it may be sent to. Whoever needs it for some peers only goes without.
+fn usable(
+    helper: Option<HelperConfig>,
+    filter: &Ipv4Filter,
+    report: Report,
+) -> anyhow::Result<Option<HelperConfig>> {
+    let Some(config) = helper else { return Ok(None) };
+    let address = *config.endpoint.ip();
+    if filter.is_global(address) {
+        return Ok(Some(config));
+    }
+    let error = not_public("helper", address);
+    if config.used_for == HelperUse::All {
+        return Err(error);
+    }
+    report.say(&format!("no helper: {error}"));
+    Ok(None)
+}
+
+fn not_public(what: &str, address: Ipv4Addr) -> anyhow::Error {
+    let hint = match is_special_purpose(address) {
+        true => format!("; if it is meant, --allow-ipv4 {address}"),
+        false => String::new(),
+    };
+    anyhow!("{what} address {address} is not a public one{hint}")
+}
+
 /// The group of local discovery, unless it is not wanted. The client does its work without it, too.
 fn open_group(args: &Args, service: &UdpPort, report: Report) -> Option<(UdpPort, DiscoveryGroup)> {
     if args.no_local_discovery {
@@ -144,4 +169,30 @@ fn bind(args: &Args, last_port: Option<u16>) -> anyhow::Result<UdpPort> {
         return Ok(socket);
     }
     Ok(bind(args.port)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use teredo_proto::keys::{Algorithm, Identifier, Secret, SharedKey};
+
+    use super::*;
+
+    /// A helper with this address, as far as it is usable.
+    fn usable_at(address: Ipv4Addr, used_for: HelperUse) -> anyhow::Result<bool> {
+        let parts = Identifier::new(b"a").zip(SharedKey::new(Algorithm::HmacSha256, &[7; 32]));
+        let (identifier, key) = parts.ok_or_else(|| anyhow!("no key"))?;
+        let secret = Secret { identifier, key };
+        let helper = HelperConfig { endpoint: SocketAddrV4::new(address, 3545), secret, used_for };
+        usable(Some(helper), &Ipv4Filter::default(), Report::new(false)).map(|it| it.is_some())
+    }
+
+    #[test]
+    fn a_helper_that_may_not_be_sent_to_is_said() -> anyhow::Result<()> {
+        let (public, private) = (Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::new(10, 0, 0, 1));
+        assert!(usable_at(public, HelperUse::All)?);
+        assert!(!usable_at(private, HelperUse::Peers)?);
+        let error = usable_at(private, HelperUse::All).err().map(|error| error.to_string());
+        assert_eq!(error.as_deref(), Some("helper address 10.0.0.1 is not a public one"));
+        Ok(())
+    }
 }

@@ -10,11 +10,11 @@ use crate::client::{client, relay};
 use crate::internet::{Host, Internet, RELAY_V6, SERVER, with_namespaces};
 use crate::running::{Running, command};
 
-const KEY: &str = "30313233343536373839616263646566";
+pub(crate) const KEY: &str = "30313233343536373839616263646566";
 const OTHER: &str = "30313233343536373839616263646567";
 
 /// Writes a file that is closed to others, and returns its path.
-fn file(host: &Host, name: &str, text: &str) -> String {
+pub(crate) fn file(host: &Host, name: &str, text: &str) -> String {
     let path = host.runtime.runtime().path().join(name);
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();

@@ -6,6 +6,7 @@ mod allow;
 mod client;
 mod daemon;
 mod failures;
+mod helper;
 mod interface;
 mod internet;
 mod island;

@@ -192,7 +192,7 @@ impl Client {
 
     /// The peer is told at once, so that both sides begin together.
     fn begin_ports(&mut self, now: Instant, id: PeerId) {
-        if !self.reserve_random_port() {
+        if !self.reserve_random_port(id) {
             return;
         }
         self.release_random_port(id);
@@ -347,6 +347,7 @@ impl Client {
         };
         self.end_probing(found);
         if let Some(number) = found {
+            self.release_random_port(id); // one for each peer
             self.ports.adopt(now, number, peer);
             self.peers[id].approach.random_port = RandomPort::Held(number);
         }

@@ -170,17 +170,17 @@ fn legend(cells: &[Cell]) -> String {
     format!("{}\n", lines.collect::<String>())
 }
 
-/// What connects pairs.
+/// What connects pairs; each is told by itself, because not all are there.
 const WORDS: [(&str, &str); 15] = [
     ("Y", "bubbles alone (RFC 4380)"),
     ("S", "symmetric NAT support (RFC 6081)"),
-    ("SU", "and ports mapped by both gateways (RFC 6081)"),
-    ("SP", "and port preservation (RFC 6081)"),
-    ("SS", "and port prediction (RFC 6081)"),
+    ("SU", "symmetric NAT support, ports mapped by both gateways (RFC 6081)"),
+    ("SP", "symmetric NAT support, port preservation (RFC 6081)"),
+    ("SS", "symmetric NAT support, port prediction (RFC 6081)"),
     ("O", "a port mapped by one gateway, as good as a cone NAT"),
     ("P", "the gateway tells the port of a flow (PCP PEER)"),
-    ("P/B", "the same, or birthday probing"),
-    ("P/R", "the same, or a helper"),
+    ("P/B", "PCP PEER, or birthday probing"),
+    ("P/R", "PCP PEER, or a helper"),
     ("D", "a predicted port, opened when the peer has answered"),
     ("L", "the addresses of a NAT with several, named to the peer"),
     ("B", "birthday probing: many ports towards many"),
