@@ -13,22 +13,32 @@
 //! that came in (RFC 4380 section 5.2.6, E-13): no more indirect bubbles than that, and of all
 //! bubbles what so many attempts send at most; beside them only what an attempt from before the
 //! last direct answer had yet to send. A limit on answers to all peers together. A server sends
-//! no more datagrams than it gets.
+//! no more datagrams than it gets. Birthday probing has a budget of its own (`probing`).
+//!
+//! **Helpers.** What goes through a helper counts as what the frame holds: it is for, or from, the
+//! endpoint named there. A client sends frames to its own helper only; a helper passes on what is
+//! for the address that it granted to the client at that endpoint, or comes from it (`helped`).
+
+mod helped;
+mod probing;
 
 use core::net::{Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use teredo_proto::Instant;
 use teredo_proto::client::DISCOVERY_ENDPOINT;
 use teredo_proto::role::State;
-use teredo_wire::helper::{Frame, HELPER_PORT};
+use teredo_proto::{Instant, Local};
 use teredo_wire::icmpv6::Icmpv6;
 use teredo_wire::ipv6::{Ipv6, next_header};
 use teredo_wire::{Datagram, TEREDO_PORT, TeredoAddress};
 
 use crate::host::Plan;
 use crate::stack;
+
+use helped::Helped;
+pub(crate) use helped::helper_of;
+use probing::Probing;
 
 /// What was done that may not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +52,13 @@ pub enum Offence {
     Calls(Ipv6Addr, usize, usize),
     /// Bubbles for more addresses at once than there may be.
     Answers,
+    /// More probes for this address, so many in a window or so many in a second, than there may be.
+    Probes(Ipv6Addr, usize, usize),
     /// A server sent data, or a server or helper more than it got.
     Server,
+    /// A helper passed something on to this endpoint that was not for it, or that nobody may send
+    /// through it; or a client sent a frame to somebody else than its helper.
+    Helper(SocketAddrV4),
     /// A client went from one state to another that cannot follow.
     State(State, State),
     /// A client took an address whose endpoint its NAT does not have.
@@ -59,6 +74,8 @@ pub(crate) struct Audit {
     state: Option<State>,
     received_count: u64,
     sent_count: u64,
+    probing: Probing,
+    helped: Helped,
 }
 
 /// What passed between the role and one IPv6 address.
@@ -83,6 +100,8 @@ struct Books {
     indirect: VecDeque<Instant>,
     /// When the last attempt from before `heard_at` may have begun.
     begun_at: Option<Instant>,
+    /// Indirect bubbles that go with birthday probing, beside those of attempts.
+    beside: usize,
 }
 
 impl Audit {
@@ -95,7 +114,10 @@ impl Audit {
         payload: &[u8],
     ) {
         self.received_count += 1;
-        let (from, payload) = unwrap(from, payload);
+        if matches!(plan, Plan::Helper(_)) {
+            return self.helped.note_received(from, payload);
+        }
+        let Some((from, payload)) = helped::unwrap(plan, from, payload) else { return };
         let Ok(datagram) = Datagram::parse(payload) else { return };
         let (source, is_bubble) = (datagram.ipv6.source(), datagram.ipv6.is_bubble());
         let books = self.peers.entry(source).or_default();
@@ -105,6 +127,8 @@ impl Audit {
         }
         if is_bubble && own_server(plan) == Some(from) {
             recent(&mut books.indirect, now, WINDOW + PREPARATION).push_back(now);
+            let trailers = datagram.trailers().unwrap_or_default();
+            self.probing.note_call(now, source, &trailers, books.nonce);
             return;
         }
         let nonce = datagram.trailers().ok().and_then(|trailers| trailers.nonce);
@@ -122,6 +146,7 @@ impl Audit {
         }
         if books.proven.contains(&from) {
             books.note_heard(now);
+            self.probing.note_heard(source, from);
         }
     }
 
@@ -130,15 +155,19 @@ impl Audit {
         &mut self,
         now: Instant,
         plan: &Plan,
-        to: SocketAddrV4,
+        (to, via): (SocketAddrV4, Local),
         payload: &[u8],
     ) -> Result<(), Offence> {
         self.sent_count += 1;
         if matches!(plan, Plan::Helper(_)) {
             let is_balanced = self.sent_count <= self.received_count;
+            self.helped.note_sent(to, payload)?;
             return if is_balanced { Ok(()) } else { Err(Offence::Server) };
         }
-        let (to, payload) = unwrap(to, payload);
+        if helped::is_astray(plan, to, payload) {
+            return Err(Offence::Helper(to));
+        }
+        let Some((to, payload)) = helped::unwrap(plan, to, payload) else { return Ok(()) };
         let Ok(datagram) = Datagram::parse(payload) else { return Ok(()) };
         let (ipv6, destination) = (&datagram.ipv6, datagram.ipv6.destination());
         if matches!(plan, Plan::Server(_)) {
@@ -150,6 +179,9 @@ impl Audit {
         if to == DISCOVERY_ENDPOINT || is_solicitation(ipv6) {
             return Ok(());
         }
+        if ipv6.is_bubble() && self.probing.is_probe(now, plan, (to, via), &datagram) {
+            return self.probing.note_probe(now, destination, via);
+        }
         let books = self.peers.entry(destination).or_default();
         if ipv6.is_bubble() {
             let server = TeredoAddress::parse(destination).map(|peer| peer.server);
@@ -160,6 +192,7 @@ impl Audit {
             if matches!(plan, Plan::Relay(_)) {
                 books.signatures.insert(ipv6.source());
             }
+            books.beside = self.probing.calls(now, destination);
             books.note_bubble(now, destination, is_call)?;
             return self.note_answer(now, destination);
         }
@@ -194,6 +227,22 @@ impl Audit {
             Some(before) if !is_legal => Err(Offence::State(before, state)),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a datagram is part of birthday probing, which has a budget of its own.
+    pub(crate) fn is_probe(
+        &self,
+        now: Instant,
+        plan: &Plan,
+        (to, via): (SocketAddrV4, Local),
+        payload: &[u8],
+    ) -> bool {
+        helped::unwrap(plan, to, payload).is_some_and(|(to, payload)| {
+            let datagram = Datagram::parse(payload);
+            datagram.is_ok_and(|datagram| {
+                datagram.ipv6.is_bubble() && self.probing.is_probe(now, plan, (to, via), &datagram)
+            })
+        })
     }
 
     /// Bubbles went for many addresses: more than there are answers, and own attempts.
@@ -242,12 +291,13 @@ impl Books {
         }
         let (called, called_late) = (calls.len(), late(calls, 1));
         let asked = recent(&mut self.indirect, now, WINDOW + PREPARATION).len();
-        if called > ATTEMPTS_MAX + asked + called_late {
+        let beside = self.beside;
+        if called > ATTEMPTS_MAX + asked + called_late + beside {
             return Err(Offence::Calls(destination, called, asked));
         }
         let batch = BATCH_MAX + usize::from(self.announced.is_some());
         let attempts = (ATTEMPTS_MAX + asked) * batch + (1 + asked) * PREPARED_MAX;
-        if sent > attempts + SINGLE_MAX + refreshes + sent_late {
+        if sent > attempts + SINGLE_MAX + refreshes + sent_late + beside {
             return Err(Offence::Bubbles(destination, sent, asked));
         }
         Ok(())
@@ -257,16 +307,6 @@ impl Books {
         let is_fresh = self.heard_at.is_some_and(|heard_at| now.since(heard_at) < VALID);
         let embedded = TeredoAddress::parse(destination).map(|peer| peer.mapped);
         is_fresh && (self.proven.contains(&to) || embedded == Some(to))
-    }
-}
-
-/// What passes through a helper goes to, or comes from, whom the helper is told or tells.
-fn unwrap(endpoint: SocketAddrV4, payload: &[u8]) -> (SocketAddrV4, &[u8]) {
-    match Frame::parse(payload) {
-        Ok(Frame::Forward(frame)) if endpoint.port() == HELPER_PORT => {
-            (frame.endpoint, frame.datagram)
-        }
-        _ => (endpoint, payload),
     }
 }
 

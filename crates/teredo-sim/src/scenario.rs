@@ -13,6 +13,7 @@
 mod act;
 mod attacker;
 mod cast;
+mod helped;
 mod transition;
 mod verdict;
 
@@ -25,6 +26,7 @@ use crate::world::Violation;
 use crate::{HostId, NatId, Stopped, World};
 
 use cast::Member;
+use helped::Helper;
 use transition::Transition;
 pub use transition::{RECORD_LEN, TRANSITIONS_MAX};
 
@@ -105,6 +107,7 @@ struct Scenario {
     relays: Vec<HostId>,
     host_relays: Vec<HostId>,
     natives: Vec<HostId>,
+    helpers: Vec<Helper>,
     members: Vec<Member>,
     nats: Vec<NatId>,
     attacker: HostId,
@@ -132,6 +135,7 @@ impl Scenario {
             relays: Vec::new(),
             host_relays: Vec::new(),
             natives: Vec::new(),
+            helpers: Vec::new(),
             members: Vec::new(),
             nats: Vec::new(),
             attacker,

@@ -19,6 +19,7 @@ impl Scenario {
             Transition::AddRelay { place } => self.add_relay(place),
             Transition::AddHostRelay { place, policy } => self.add_host_relay(place, policy),
             Transition::AddNative => self.add_native(),
+            Transition::AddHelper { host } => self.add_helper(host),
             Transition::AddClient(choice) => self.add_client(choice),
             Transition::Talk { from, to, count, len, pings } => {
                 self.talk([from, to], count, len, pings);
@@ -30,7 +31,8 @@ impl Scenario {
                 self.with(client, |world, host| world.restart(host))
             }
             Transition::RestartOther(number) => {
-                let hosts = [&self.servers[..], &self.relays, &self.host_relays].concat();
+                let helpers = self.helper_hosts();
+                let hosts = [&self.servers[..], &self.relays, &self.host_relays, &helpers].concat();
                 if let Some(host) = pick(&hosts, number) {
                     self.world.restart(host);
                 }
@@ -71,7 +73,7 @@ impl Scenario {
     /// All hosts but the attacker's.
     pub(super) fn everybody(&self) -> Vec<HostId> {
         let others = self.servers.iter().chain(&self.relays).copied();
-        self.talkers().into_iter().chain(others).collect()
+        self.talkers().into_iter().chain(others).chain(self.helper_hosts()).collect()
     }
 
     fn talk(&mut self, [from, to]: [u8; 2], count: u8, len: u8, pings: u8) {

@@ -9,7 +9,7 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use teredo_wire::address::{CLIENT_LINK_LOCAL, server_link_local};
 use teredo_wire::datagram::{Authentication, write_origin};
 use teredo_wire::icmpv6::{Echo, RouterAdvertisement};
-use teredo_wire::trailer::{Alternates, Trailer};
+use teredo_wire::trailer::{Alternates, Birthday, Part, Trailer};
 use teredo_wire::{Flags, NoSpace, TEREDO_PORT, TeredoAddress, Writer, ipv6};
 
 use crate::HostId;
@@ -166,6 +166,12 @@ impl Scenario {
                 let count = usize::from(trailers >> 3) % (Alternates::MAX + 1);
                 let endpoints = [0, 1, 2, 3].map(|more| self.own_endpoint(number ^ more));
                 Alternates::write(writer, &endpoints[..count.min(endpoints.len())])?;
+            }
+            if trailers & 0x80 != 0 {
+                let parts = [Part::OnePort, Part::ManyPorts, Part::OpenPorts];
+                let part = parts[usize::from(number) % parts.len()];
+                let nonce = u32::from(number).to_be_bytes();
+                Trailer::Birthday(Birthday { part, nonce }).write(writer)?;
             }
             Ok(())
         })

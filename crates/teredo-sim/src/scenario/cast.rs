@@ -13,6 +13,7 @@ use crate::predicate::draw_nat;
 use crate::{GatewayConfig, HostId, NatConfig, NatId, Place};
 
 use super::Scenario;
+use super::helped::Help;
 use super::transition::ClientChoice;
 
 /// A client, and what is to be expected of it.
@@ -25,6 +26,7 @@ pub(super) struct Member {
     pub(super) sockets: usize,
     /// Its server passes on bubbles from any endpoint.
     pub(super) any_endpoint: bool,
+    pub(super) help: Help,
 }
 
 /// Where a client is.
@@ -81,16 +83,21 @@ impl Scenario {
         let (server, secondary) = self.world.server_addresses(self.servers[index]);
         let any_endpoint = self.any_endpoint[index];
         let discovers = choice.server & 0x40 != 0;
-        let traversal = traversal_of(choice.techniques).with_dependencies();
+        let birthday = choice.server & 0x80 != 0;
+        let traversal = Traversal { birthday, ..traversal_of(choice.techniques) };
+        let traversal = traversal.with_dependencies();
+        let (help, helper) = self.help(choice.server >> 3, traversal);
+        let discovers = discovers && !help.is_throughout();
         let host = self.world.add_client_with(home.place, |config| {
             (config.server, config.secondary) = (server, secondary);
             config.peers_max = PEERS_MAX;
             config.traversal = traversal;
             config.local_discovery = discovers;
+            config.helper = helper;
         });
         self.world.set_policy(host, &policy_of(choice.techniques >> 4));
         let sockets = 1 + usize::from(discovers);
-        self.members.push(Member { host, traversal, home, sockets, any_endpoint });
+        self.members.push(Member { host, traversal, home, sockets, any_endpoint, help });
     }
 
     pub(super) fn move_client(&mut self, client: u8, to: ClientChoice) {
@@ -249,7 +256,7 @@ const SERVERS_MAX: usize = 3;
 const RELAYS_MAX: usize = 3;
 const HOST_RELAYS_MAX: usize = 2;
 const NATIVES_MAX: usize = 2;
-const CLIENTS_MAX: usize = 6;
+pub(super) const CLIENTS_MAX: usize = 6;
 const NATS_MAX: usize = 16;
 /// Few, so that tables get full.
 pub(super) const PEERS_MAX: usize = 64;

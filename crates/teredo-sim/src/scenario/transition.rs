@@ -18,6 +18,9 @@ pub(super) enum Transition {
         policy: u8,
     },
     AddNative,
+    AddHelper {
+        host: u8,
+    },
     AddClient(ClientChoice),
     /// A burst of packets from one host to another, of which some are pings.
     Talk {
@@ -111,9 +114,10 @@ pub(super) fn decode(bytes: &[u8]) -> impl Iterator<Item = (Transition, Duration
 }
 
 /// The first bytes of the records that a scenario of a number begins with, and how many of each.
-pub(super) fn beginning(random: &mut Random) -> [(u8, u64); 5] {
+pub(super) fn beginning(random: &mut Random) -> [(u8, u64); 6] {
     [
         (ADD_SERVER, random.below(2)),
+        (ADD_HELPER, random.below(3)),
         (ADD_RELAY, random.below(3)),
         (ADD_NATIVE, 1 + random.below(2)),
         (ADD_HOST_RELAY, u64::from(random.below(10) < 3)),
@@ -130,7 +134,8 @@ impl Transition {
             ADD_RELAY => Self::AddRelay { place: a },
             ADD_NATIVE => Self::AddNative,
             ADD_HOST_RELAY => Self::AddHostRelay { place: a, policy: b },
-            ADD_CLIENT..8 => Self::AddClient(choice),
+            ADD_CLIENT..ADD_HELPER => Self::AddClient(choice),
+            ADD_HELPER => Self::AddHelper { host: a },
             8..18 => Self::Link { host: a, delay: b, loss: c, duplicates: d, late: e },
             18..28 => Self::RestartClient(a),
             28..36 => Self::RestartOther(a),
@@ -180,6 +185,7 @@ const ADD_RELAY: u8 = 1;
 const ADD_NATIVE: u8 = 2;
 const ADD_HOST_RELAY: u8 = 3;
 const ADD_CLIENT: u8 = 4;
+const ADD_HELPER: u8 = 7;
 
 const SEED_LEN: usize = 8;
 /// Bytes of a transition: what happens, six details, the pause after it.

@@ -3,10 +3,10 @@
 use core::net::SocketAddrV4;
 use core::time::Duration;
 
-use teredo_proto::client::{Client, QUEUED_TOTAL_MAX};
+use teredo_proto::client::{Client, HelperState, QUEUED_TOTAL_MAX};
 use teredo_proto::filter::DENIED_PORTS;
 use teredo_proto::policy::{Rule, Service};
-use teredo_proto::role::PORTS_MAX;
+use teredo_proto::role::{BIRTHDAY_PORTS_MAX, RANDOM_PORTS_MAX};
 
 use crate::matrix::{CONNECT_MAX, KINDS, Technique};
 use crate::stack;
@@ -14,6 +14,7 @@ use crate::{HostId, Link, Stopped, World};
 
 use super::Scenario;
 use super::cast::{Member, PEERS_MAX};
+use super::helped::Help;
 
 impl Scenario {
     /// Limits are kept, and nobody was misled.
@@ -26,21 +27,23 @@ impl Scenario {
                 self.seen.push(datagram.payload);
             }
         }
-        for Member { host, .. } in &self.members {
-            self.check_client(*host)?;
+        for member in &self.members {
+            self.check_client(member)?;
         }
         let most = self.world.most_bubbles();
         if most > BUBBLES_MAX {
             return Err(format!("{most} bubbles to one destination in ten seconds"));
         }
         let mapped = self.nats.iter().map(|nat| self.world.nat(*nat).mapping_count()).max();
-        if mapped > Some(MAPPINGS_MAX) {
+        let prober_count = self.members.iter().filter(|it| it.traversal.birthday).count();
+        if mapped > Some(MAPPINGS_MAX + prober_count * PROBER_MAPPINGS_MAX) {
             return Err(format!("{mapped:?} mappings in one NAT"));
         }
         Ok(())
     }
 
-    fn check_client(&self, host: HostId) -> Result<(), String> {
+    fn check_client(&self, member: &Member) -> Result<(), String> {
+        let host = member.host;
         let Some(client) = self.world.client(host) else { return Ok(()) };
         let told = self.world.stack(host).address();
         if told != client.address() {
@@ -54,8 +57,13 @@ impl Scenario {
             return Err(format!("{host:?} keeps {queued_bytes} bytes for {peers} peers"));
         }
         let sockets = self.world.socket_count(host);
-        if sockets > SOCKETS_LEAST_MAX + PORTS_MAX {
+        let birthday_max = if member.traversal.birthday { BIRTHDAY_PORTS_MAX } else { 0 };
+        if sockets > SOCKETS_LEAST_MAX + RANDOM_PORTS_MAX + birthday_max {
             return Err(format!("{host:?} has {sockets} sockets"));
+        }
+        let helper = client.helper_state(self.world.now());
+        if member.help.is_refused() && helper == Some(HelperState::Registered) {
+            return Err(format!("{host:?} is registered with a wrong key"));
         }
         Ok(())
     }
@@ -100,8 +108,7 @@ impl Scenario {
     /// Who must be in service is, and who must be reachable answers.
     pub(super) fn check_reach(&mut self) -> Result<(), String> {
         let members = self.members.clone();
-        let must_serve =
-            |it: &&Member| !it.home.is_wild && (it.home.is_plain || it.traversal.symmetric);
+        let must_serve = |it: &&Member| !it.is_lost() && (it.is_plain() || it.traversal.symmetric);
         let lost = members.iter().filter(must_serve).find(|it| !self.world.is_qualified(it.host));
         if let Some(Member { host, .. }) = lost {
             return Err(format!("{host:?} is {:?}", self.world.state(*host)));
@@ -112,7 +119,7 @@ impl Scenario {
                     self.connect(from.host, to.host, limit)?;
                 }
             }
-            if self.relays.is_empty() || !from.home.is_plain || self.is_refused(from.host) {
+            if self.relays.is_empty() || !from.is_plain() || self.is_refused(from.host) {
                 continue;
             }
             for native in self.natives.clone() {
@@ -127,24 +134,37 @@ impl Scenario {
 
     /// Within which time one client must get an answer from another; none if it need not.
     fn must_connect(&self, from: &Member, to: &Member) -> Option<Duration> {
-        let apart = from.home.outermost.is_none() || from.home.outermost != to.home.outermost;
-        if !apart || !self.answers_pings(to.host) || self.is_refused(to.host) {
+        let apart = from.front().is_none() || from.front() != to.front();
+        let is_lost = from.is_lost() || to.is_lost();
+        if !apart || is_lost || !self.answers_pings(to.host) || self.is_refused(to.host) {
             return None;
         }
-        if from.home.is_plain && to.home.is_plain {
+        if from.is_plain() && to.is_plain() {
             return Some(ANSWER_MAX);
         }
         if self.is_refused(from.host) {
             return None; // it does not hear what the other one announces
         }
-        let kinds = (from.home.kind?, to.home.kind?);
+        let kinds = (from.kind()?, to.kind()?);
         let has_pool = KINDS[kinds.0] == "addr" || KINDS[kinds.1] == "addr";
         let passes = !has_pool || (from.any_endpoint && to.any_endpoint);
         let technique = Technique::of(kinds.0, kinds.1);
         let both = technique.is_in(from.traversal) && technique.is_in(to.traversal);
+        let hairpin = from.traversal.hairpin && to.traversal.hairpin;
+        // Where a NAT is a UPnP-enabled symmetric one, two (`tests/helper.rs`), and the client
+        // there knows that what comes in shows nothing of the way out.
+        let helped = match [(from, kinds.0), (to, kinds.1)] {
+            both if both.iter().any(|(_, kind)| KINDS[*kind] == "ups") => {
+                both.iter().all(|(it, kind)| {
+                    let knows = KINDS[*kind] != "ups" || it.traversal.mapped_symmetric;
+                    knows && it.help == Help::Peers
+                })
+            }
+            both => both.iter().any(|(it, _)| it.help == Help::Peers),
+        };
         let symmetric = from.traversal.symmetric && to.traversal.symmetric;
         let seen = self.shows_its_kind(from) && self.shows_its_kind(to);
-        (passes && both && symmetric && seen).then_some(CONNECT_MAX)
+        (passes && (both || (helped && hairpin)) && symmetric && seen).then_some(CONNECT_MAX)
     }
 
     /// Whether the NAT gave the client a port that servers and relays send nothing to (protocol
@@ -160,7 +180,7 @@ impl Scenario {
         let port = |endpoint: Option<SocketAddrV4>| endpoint.map(|endpoint| endpoint.port());
         let mapped = self.world.client(member.host).and_then(Client::mapped);
         let is_own = port(mapped) == port(self.world.endpoint_of(member.host));
-        let is_shown = member.home.kind.is_some_and(|kind| matches!(KINDS[kind], "pp" | "ups"));
+        let is_shown = member.kind().is_some_and(|kind| matches!(KINDS[kind], "pp" | "ups"));
         !is_shown || is_own
     }
 
@@ -224,13 +244,15 @@ const BUBBLES_MAX: usize = (5 + 8) * 6;
 
 /// A handful of hosts, each with a handful of destinations, and a crowd.
 const MAPPINGS_MAX: usize = 4_000;
+/// What a client may open or probe in 300 s and what still lives of the 300 s before.
+const PROBER_MAPPINGS_MAX: usize = 2 * 3_972;
 
 /// What waits for one peer and from it: eight packets or 16 KiB each way, and what they are kept
 /// in.
 const PEER_BYTES_MAX: usize = 2 * (16 * 1024 + 8 * 256);
 
-/// The service port and the group of local discovery.
-const SOCKETS_LEAST_MAX: usize = 2;
+/// The service port, the group of local discovery and the secondary port.
+const SOCKETS_LEAST_MAX: usize = 3;
 
 /// Datagrams that the attacker keeps.
 const SEEN_MAX: usize = 64;

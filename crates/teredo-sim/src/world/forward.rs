@@ -3,6 +3,7 @@
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use core::time::Duration;
 
+use teredo_proto::client::HelperUse;
 use teredo_proto::role::TRANSMIT_LEN_MAX;
 use teredo_proto::{Arrival as RoleArrival, Event, Inbound, Local, Outbound, Transmit};
 use teredo_wire::address::is_teredo;
@@ -10,8 +11,8 @@ use teredo_wire::helper::Frame;
 use teredo_wire::{Datagram as Teredo, Ipv6, TeredoAddress};
 
 use crate::asked;
-use crate::audit::Offence;
-use crate::host::{Datagram, Host, HostId, MAPPER, Plan};
+use crate::audit::{self, Offence};
+use crate::host::{Datagram, Host, HostId, MAPPER, Plan, Service};
 use crate::icmp::{IcmpError, Problem};
 use crate::link::Crossing;
 use crate::nat::Refusal;
@@ -250,7 +251,7 @@ impl World {
         let service = &mut self.hosts[host.0].services[index];
         let Some(from) = service.endpoint(via) else { return };
         if is_audited
-            && let Err(offence) = service.audit.note_sent(now, &service.plan, to, &payload)
+            && let Err(offence) = service.audit.note_sent(now, &service.plan, (to, via), &payload)
         {
             self.violation = Some(Violation::Offended(host, offence));
         }
@@ -270,7 +271,7 @@ impl World {
             match service.role.as_role_mut().poll_transmit(&mut buffer) {
                 Some(Transmit::Datagram { to, via, len }) => {
                     let payload = buffer[..len].to_vec();
-                    self.meter(host, index, &payload);
+                    self.meter((host, index), (to, via), &payload);
                     self.send_via(host, index, (to, via), payload);
                 }
                 Some(Transmit::Packet { len }) => {
@@ -283,10 +284,17 @@ impl World {
         self.violation = Some(Violation::Torrent(host));
     }
 
-    /// Counts the bubbles that a role makes; servers and helpers only pass them on.
-    fn meter(&mut self, host: HostId, index: usize, payload: &[u8]) {
-        let plan = &self.hosts[host.0].services[index].plan;
-        let passes_on = matches!(plan, Plan::Server(_) | Plan::Helper(_));
+    /// Counts the bubbles that a role makes; servers and helpers only pass them on. The books know
+    /// which are probes.
+    fn meter(
+        &mut self,
+        (host, index): (HostId, usize),
+        way: (SocketAddrV4, Local),
+        payload: &[u8],
+    ) {
+        let Service { plan, audit, .. } = &self.hosts[host.0].services[index];
+        let passes_on = matches!(plan, Plan::Server(_) | Plan::Helper(_))
+            || (self.is_audited && audit.is_probe(self.now, plan, way, payload));
         let payload = match Frame::parse(payload) {
             Ok(Frame::Forward(frame)) => frame.datagram,
             Ok(_) | Err(_) => payload,
@@ -327,8 +335,13 @@ impl World {
         let audited = if let Event::StateChanged(state) = event {
             self.hosts[host.0].services[index].audit.note_state(state)
         } else if let Event::AddressChanged(Some((address, _))) = event {
-            let mapped = TeredoAddress::parse(address).map(|address| *address.mapped.ip());
-            let is_true = mapped.is_some_and(|mapped| self.is_seen_as(host, mapped));
+            let mapped = TeredoAddress::parse(address).map(|address| address.mapped);
+            let helper = audit::helper_of(&self.hosts[host.0].services[index].plan);
+            let helper = helper.filter(|helper| helper.used_for == HelperUse::All);
+            let is_true = mapped.is_some_and(|mapped| match helper {
+                Some(helper) => mapped == helper.endpoint,
+                None => self.is_seen_as(host, *mapped.ip()),
+            });
             if is_true { Ok(()) } else { Err(Offence::Address(address)) }
         } else {
             Ok(())
