@@ -78,7 +78,7 @@ impl Client {
     fn ask_for_another_port(&mut self, now: Instant, id: PeerId, tries: u8) {
         self.release_random_port(id);
         if !self.ask_for_random_port(now, id, tries) {
-            self.send_indirect(now, id);
+            self.call_prepared(now, id);
         }
     }
 
