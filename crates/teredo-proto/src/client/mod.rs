@@ -125,7 +125,8 @@ impl Config {
     pub const fn memory_max(&self) -> usize {
         let peers = PeerTable::<Peer>::memory_max(self.peers_max);
         let packets = self.peers_max * Peer::IDLE_BYTES + QUEUED_BYTES_MAX + HELD_BYTES_MAX;
-        peers + EvictedBudgets::MEMORY_MAX + packets + Guard::MEMORY_MAX + Probing::MEMORY_MAX
+        let limits = EvictedBudgets::MEMORY_MAX + Guesses::MEMORY_MAX;
+        peers + packets + limits + Guard::MEMORY_MAX + Probing::MEMORY_MAX
     }
 
     /// Who does everything through a helper is not on any link but with it.

@@ -105,6 +105,11 @@ impl<P: Default> PeerTable<P> {
         self.slots[id.slot()].address
     }
 
+    /// The list that a peer is in.
+    pub(crate) fn class(&self, id: PeerId) -> Class {
+        self.slots[id.slot()].class
+    }
+
     /// Adds a peer whose address is not in the table yet, as a [`Class::Stranger`] or
     /// [`Class::Sought`].
     ///

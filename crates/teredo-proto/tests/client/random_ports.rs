@@ -454,3 +454,36 @@ fn random_ports_are_bounded() {
     bench.events();
     assert_eq!(bench.way(), None);
 }
+
+/// Nor can those that it has met so: whom it seeks itself goes before them, as in the peer list.
+#[test]
+fn strangers_that_were_met_make_room() {
+    let mut bench = Bench::port_preserving();
+    let own = bench.own();
+    let mut open = Vec::new();
+    for number in 0..RANDOM_PORTS_MAX as u16 + 3 {
+        let mapped = SocketAddrV4::new([198, 51, 100, 7].into(), 1024 + number);
+        let stranger = TeredoAddress { mapped, ..peer() }.to_ipv6();
+        let call = crate::bytes::indirect_bubble(mapped, stranger, own);
+        let _ = bench.inject(crate::harness::server(), &call);
+        for event in bench.events() {
+            let Event::BindPort(local) = event else { continue };
+            bench.client.handle_bound(bench.now, local, Some(20_000 + number));
+            let bubble = crate::bytes::bubble(stranger, own);
+            assert_eq!(bench.inject_on(local, mapped, &bubble), Inbound::Consumed);
+            open.push(local);
+        }
+        bench.wait_s(0.02);
+    }
+    assert_eq!(open.len(), RANDOM_PORTS_MAX, "nobody makes room for a stranger");
+    bench.take();
+    bench.events();
+    bench.begin();
+    let events = bench.events();
+    let [Event::ReleasePort(released), Event::BindPort(asked)] = events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(released, open[0]);
+    bench.client.handle_bound(bench.now, asked, Some(50_000));
+    assert_eq!(bench.take()[0].trailers().random_port, Some(50_000));
+}

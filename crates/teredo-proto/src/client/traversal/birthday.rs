@@ -192,7 +192,7 @@ impl Client {
 
     /// The peer is told at once, so that both sides begin together.
     fn begin_ports(&mut self, now: Instant, id: PeerId) {
-        if !self.reserve_random_port() {
+        if !self.reserve_random_port(id) {
             return;
         }
         self.release_random_port(id);

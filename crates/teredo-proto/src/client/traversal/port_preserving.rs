@@ -11,7 +11,7 @@ use crate::client::peer::{Search, Trust};
 use crate::client::reception::Accepted;
 use crate::client::traversal::RandomPort;
 use crate::client::traversal::ports::REFRESH_TIMER;
-use crate::peers::PeerId;
+use crate::peers::{Class, PeerId};
 use crate::role::{Event, Local, NatKind};
 use crate::time::Instant;
 
@@ -56,7 +56,7 @@ impl Client {
         let number = match self.ports.insert(now, peer) {
             Some(number) => Some(number),
             None => {
-                self.give_up_a_random_port();
+                self.give_up_a_random_port(id);
                 self.ports.insert(now, peer)
             }
         };
@@ -78,7 +78,7 @@ impl Client {
     fn ask_for_another_port(&mut self, now: Instant, id: PeerId, tries: u8) {
         self.release_random_port(id);
         if !self.ask_for_random_port(now, id, tries) {
-            self.send_indirect(now, id);
+            self.call_prepared(now, id);
         }
     }
 
@@ -161,10 +161,10 @@ impl Client {
     }
 
     /// Keeps room for a port that probing may find; `false` if there is none.
-    pub(super) fn reserve_random_port(&mut self) -> bool {
+    pub(super) fn reserve_random_port(&mut self, id: PeerId) -> bool {
         self.ports.is_one_reserved = true;
         if self.ports.is_full() {
-            self.give_up_a_random_port();
+            self.give_up_a_random_port(id);
         }
         self.ports.is_one_reserved = !self.ports.is_full();
         self.ports.is_one_reserved
@@ -311,17 +311,26 @@ impl Client {
     }
 
     /// Makes room: the port goes that was asked for first and whose peer is reached without, or has
-    /// neither been met nor is being looked for. Strangers make us ask for ports.
-    fn give_up_a_random_port(&mut self) {
-        let ids = self.ports.list().into_iter().filter_map(|(peer, _)| self.peers.find(peer));
-        let idle = ids.into_iter().find(|&id| {
+    /// neither been met nor is being looked for. Strangers make us ask for ports; those that were
+    /// met by them, too, make room for whom our side asks for, as in the peer list.
+    fn give_up_a_random_port(&mut self, for_whom: PeerId) {
+        let ports = self.ports.list().into_iter();
+        let ids: Vec<_> = ports.filter_map(|(peer, _)| self.peers.find(peer)).collect();
+        let first = |is_it: &dyn Fn(PeerId) -> bool| ids.iter().copied().find(|&id| is_it(id));
+        let of_class = |class| first(&|id| self.peers.class(id) == class);
+        let is_ours = matches!(self.peers.class(for_whom), Class::Sought | Class::Protected);
+        let needless = first(&|id| {
             let peer = &self.peers[id];
-            let is_needless = peer.trust == Trust::Unproven && peer.search == Search::Idle;
-            is_needless || self.is_port_kept(id)
+            let is_idle = peer.trust == Trust::Unproven && peer.search == Search::Idle;
+            is_idle || self.is_port_kept(id)
         });
-        if let Some(id) = idle {
-            self.release_random_port(id);
+        let strangers = || of_class(Class::Stranger).or_else(|| of_class(Class::Guest));
+        let Some(id) = needless.or_else(|| strangers().filter(|_| is_ours)) else { return };
+        let path = self.peers[id].proven_path();
+        if path.is_some_and(|path| matches!(path.via, Local::Random(_))) {
+            self.peers[id].trust = Trust::Unproven;
         }
+        self.release_random_port(id);
     }
 }
 

@@ -20,6 +20,9 @@ use crate::time::Instant;
 pub(in crate::client) struct Guesses(BucketSketch);
 
 impl Guesses {
+    /// Bytes that they take at most.
+    pub(in crate::client) const MEMORY_MAX: usize = 2 * GUESS_CELLS * size_of::<u64>();
+
     pub(in crate::client) fn new(seed: Seed) -> Self {
         Self(BucketSketch::new(GUESSES, GUESS_CELLS, Key::new(seed, b"guesses")))
     }
