@@ -3,6 +3,7 @@
 use core::net::SocketAddrV4;
 use core::time::Duration;
 
+use teredo_proto::DropReason;
 use teredo_proto::client::{Client, HelperState, QUEUED_TOTAL_MAX};
 use teredo_proto::filter::DENIED_PORTS;
 use teredo_proto::policy::{Rule, Service};
@@ -115,8 +116,11 @@ impl Scenario {
         }
         for from in &members {
             for to in members.iter().filter(|to| to.host != from.host) {
-                if let Some(limit) = self.must_connect(from, to) {
-                    self.connect(from.host, to.host, limit)?;
+                let Some(limit) = self.must_connect(from, to) else { continue };
+                let refused = self.refused_by_helper([from.host, to.host]);
+                let connected = self.connect(from.host, to.host, limit);
+                if refused == self.refused_by_helper([from.host, to.host]) {
+                    connected?;
                 }
             }
             if self.relays.is_empty() || !from.is_plain() || self.is_refused(from.host) {
@@ -172,6 +176,12 @@ impl Scenario {
     fn is_refused(&self, host: HostId) -> bool {
         let mapped = self.world.client(host).and_then(Client::mapped);
         mapped.is_some_and(|mapped| DENIED_PORTS.contains(&mapped.port()))
+    }
+
+    /// How often something came through a client's helper from a port to which that sends nothing.
+    /// If a NAT gives one of those to what goes there, two clients may have no way but that one.
+    fn refused_by_helper(&self, pair: [HostId; 2]) -> u64 {
+        pair.map(|host| self.world.dropped(host, DropReason::DeniedPort)).iter().sum()
     }
 
     /// Whether the NAT shows its kind to the client: one that preserves a port, or gives one, does
