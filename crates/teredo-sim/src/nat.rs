@@ -208,6 +208,20 @@ impl Nat {
         self.mappings.len()
     }
 
+    /// Whether an internal endpoint that sends to `remote` has another number outside, and its own
+    /// towards nobody.
+    pub fn is_displaced(&self, now: Instant, remote: Ipv4Addr) -> bool {
+        let live = || self.mappings.iter().filter(|(_, state)| state.expires > now);
+        let has_own_number = |internal: SocketAddrV4| {
+            live().any(|(slot, state)| {
+                state.key.internal == internal && slot.external.port() == internal.port()
+            })
+        };
+        live().any(|(_, MappingState { key, .. })| {
+            *key.remote.ip() == remote && !has_own_number(key.internal)
+        })
+    }
+
     /// What it goes by now.
     fn mapping(&self) -> Mapping {
         let is_symmetric =

@@ -119,3 +119,30 @@ fn a_busy_nat_makes_it_fail_cleanly() {
     pings.clear();
     assert!(ping(&mut world, a, b, SECOND).is_some(), "{}", world.log_text());
 }
+
+/// A NAT preserves no number that it has given to somebody else already (RFC 6081 section 2), and a
+/// peer that was told it takes no other one within 30 s (section 5.4.4.4): that is the end of this
+/// search, and the next one has another number.
+#[test]
+fn a_number_that_is_taken_makes_one_search_fail() {
+    let mut world = World::new(7);
+    let nats = [NatConfig::pp(), NatConfig::pr()].map(|config| world.add_nat(config));
+    let server = world.add_server();
+    let clients = nats.map(|nat| world.add_client_of(server, nat));
+    let other = world.add_plain_host(nats[0]);
+    qualify(&mut world, &clients);
+    world.run_for(SECOND).unwrap();
+    let [a, b] = clients;
+    let to = SocketAddrV4::new(world.address_of(server), 1_000);
+    for port in 49_152..=u16::MAX {
+        world.send_datagram(other, port, to, vec![0]);
+    }
+    world.run_for(SECOND).unwrap();
+    let there = *world.client(b).unwrap().mapped().unwrap().ip();
+    assert!(!world.nat(nats[0]).is_displaced(world.now(), there));
+    assert!(ping(&mut world, a, b, 30 * SECOND).is_none(), "{}", world.log_text());
+    assert!(world.nat(nats[0]).is_displaced(world.now(), there));
+    assert!(world.log_text().contains("PeerUnreachable"), "{}", world.log_text());
+    world.run_for(300 * SECOND).unwrap();
+    assert!(ping(&mut world, a, b, SECOND).is_some(), "{}", world.log_text());
+}

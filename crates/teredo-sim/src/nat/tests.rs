@@ -398,3 +398,17 @@ fn every_key_names_its_own_kind() {
     }
     assert_eq!("symmetric".parse::<NatConfig>(), Err(UnknownKind));
 }
+
+/// A port-preserving NAT gives a number once, and what comes second another one.
+#[test]
+fn says_who_has_not_its_own_number() {
+    let mut nat = nat(NatConfig::pp());
+    let (peer, later) = (*remote(1, 10).ip(), START + nat.config().lifetime);
+    let first = nat.outbound(START, INSIDE, remote(2, 10)).unwrap();
+    assert_ne!(nat.outbound(START, INSIDE, remote(1, 10)), Some(first));
+    assert!(!nat.is_displaced(START, peer), "its own number is another peer's");
+    assert_ne!(nat.outbound(START, OTHER_INSIDE, remote(1, 10)).unwrap().port(), 4000);
+    assert!(nat.is_displaced(START, peer));
+    assert!(!nat.is_displaced(START, *remote(2, 10).ip()));
+    assert!(!nat.is_displaced(later, peer), "it is over");
+}

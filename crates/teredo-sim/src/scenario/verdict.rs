@@ -116,11 +116,8 @@ impl Scenario {
         }
         for from in &members {
             for to in members.iter().filter(|to| to.host != from.host) {
-                let Some(limit) = self.must_connect(from, to) else { continue };
-                let refused = self.refused_by_helper([from.host, to.host]);
-                let connected = self.connect(from.host, to.host, limit);
-                if refused == self.refused_by_helper([from.host, to.host]) {
-                    connected?;
+                if let Some(limit) = self.must_connect(from, to) {
+                    self.connect_clients(from, to, limit)?;
                 }
             }
             if self.relays.is_empty() || !from.is_plain() || self.is_refused(from.host) {
@@ -149,26 +146,14 @@ impl Scenario {
         if self.is_refused(from.host) {
             return None; // it does not hear what the other one announces
         }
-        let kinds = (from.kind()?, to.kind()?);
-        let has_pool = KINDS[kinds.0] == "addr" || KINDS[kinds.1] == "addr";
+        let kinds = [from.kind()?, to.kind()?];
+        let has_pool = kinds.iter().any(|kind| KINDS[*kind] == "addr");
         let passes = !has_pool || (from.any_endpoint && to.any_endpoint);
-        let technique = Technique::of(kinds.0, kinds.1);
+        let technique = Technique::of(kinds[0], kinds[1]);
         let both = technique.is_in(from.traversal) && technique.is_in(to.traversal);
-        let hairpin = from.traversal.hairpin && to.traversal.hairpin;
-        // Where a NAT is a UPnP-enabled symmetric one, two (`tests/helper.rs`), and the client
-        // there knows that what comes in shows nothing of the way out.
-        let helped = match [(from, kinds.0), (to, kinds.1)] {
-            both if both.iter().any(|(_, kind)| KINDS[*kind] == "ups") => {
-                both.iter().all(|(it, kind)| {
-                    let knows = KINDS[*kind] != "ups" || it.traversal.mapped_symmetric;
-                    knows && it.help == Help::Peers
-                })
-            }
-            both => both.iter().any(|(it, _)| it.help == Help::Peers),
-        };
         let symmetric = from.traversal.symmetric && to.traversal.symmetric;
         let seen = self.shows_its_kind(from) && self.shows_its_kind(to);
-        (passes && (both || (helped && hairpin)) && symmetric && seen).then_some(CONNECT_MAX)
+        (passes && (both || is_helped(from, to)) && symmetric && seen).then_some(CONNECT_MAX)
     }
 
     /// Whether the NAT gave the client a port that servers and relays send nothing to (protocol
@@ -194,7 +179,53 @@ impl Scenario {
         !is_shown || is_own
     }
 
+    /// Connects two clients, in the next search if a number was taken in this one.
+    fn connect_clients(
+        &mut self,
+        from: &Member,
+        to: &Member,
+        limit: Duration,
+    ) -> Result<(), String> {
+        let refused = self.refused_by_helper([from.host, to.host]);
+        if self.is_met(from.host, to.host, limit)?
+            || refused != self.refused_by_helper([from.host, to.host])
+        {
+            return Ok(());
+        }
+        if !self.is_number_taken(from, to) && !self.is_number_taken(to, from) {
+            return Err(no_answer(from.host, to.host, &Stopped::Late));
+        }
+        self.pass(NEXT_SEARCH)?;
+        self.connect(from.host, to.host, limit)
+    }
+
+    /// Whether the NAT of a client gave the port that it has for a peer another number than that
+    /// inside, which it preserves only if nobody else has it (RFC 6081 section 2): by chance, one
+    /// that it gave to a connection with somebody else. The peer was told the number, and takes no
+    /// other one within 30 s (section 5.4.4.4).
+    fn is_number_taken(&self, member: &Member, peer: &Member) -> bool {
+        let (Some(kind), Some(nat), Some(peer_kind)) = (member.kind(), member.front(), peer.kind())
+        else {
+            return false;
+        };
+        let technique = Technique::of(kind, peer_kind);
+        let is_told = matches!(technique, Technique::PortPreserving | Technique::Sequential);
+        let Some(remote) = self.world.client(peer.host).and_then(Client::mapped) else {
+            return false;
+        };
+        KINDS[kind] == "pp"
+            && is_told
+            && !is_helped(member, peer)
+            && self.world.nat(nat).is_displaced(self.world.now(), *remote.ip())
+    }
+
     fn connect(&mut self, from: HostId, to: HostId, limit: Duration) -> Result<(), String> {
+        let is_met = self.is_met(from, to, limit)?;
+        if is_met { Ok(()) } else { Err(no_answer(from, to, &Stopped::Late)) }
+    }
+
+    /// Whether one host gets an answer from another in time.
+    fn is_met(&mut self, from: HostId, to: HostId, limit: Duration) -> Result<bool, String> {
         let start = self.world.now();
         let mut pings = Vec::new();
         loop {
@@ -205,14 +236,12 @@ impl Scenario {
             match self.world.run_until(limit.min(PING_EVERY), answered) {
                 Ok(_) => break,
                 Err(Stopped::Late) if self.world.now().since(start) < limit => {}
-                Err(stopped) => {
-                    let what = super::describe(&stopped);
-                    return Err(format!("no answer from {to:?} to {from:?}: {what}"));
-                }
+                Err(Stopped::Late) => return Ok(false),
+                Err(stopped) => return Err(no_answer(from, to, &stopped)),
             }
         }
         self.connections += 1;
-        Ok(())
+        Ok(true)
     }
 
     /// Who has random ports gives them back when nothing goes through them any more.
@@ -235,6 +264,25 @@ impl Scenario {
     }
 }
 
+fn no_answer(from: HostId, to: HostId, stopped: &Stopped) -> String {
+    format!("no answer from {to:?} to {from:?}: {}", super::describe(stopped))
+}
+
+/// Whether a helper is to connect two clients. Where a NAT is a UPnP-enabled symmetric one, two
+/// (`tests/helper.rs`), and the client there knows that what comes in shows nothing of the way out.
+fn is_helped(from: &Member, to: &Member) -> bool {
+    let is_ups = |it: &Member| it.kind().is_some_and(|kind| KINDS[kind] == "ups");
+    let both = [from, to];
+    if !both.iter().all(|it| it.traversal.hairpin) {
+        return false;
+    }
+    if both.iter().any(|it| is_ups(it)) {
+        let knows = |it: &Member| !is_ups(it) || it.traversal.mapped_symmetric;
+        return both.iter().all(|it| knows(it) && it.help == Help::Peers);
+    }
+    both.iter().any(|it| it.help == Help::Peers)
+}
+
 const PEACEFUL_DELAY: Duration = Duration::from_millis(5);
 
 /// The time until a secondary address is asked again, three tries, and a refresh before.
@@ -242,6 +290,8 @@ pub(super) const PEACE: Duration = Duration::from_secs(450);
 
 /// Nothing is lost any more: one exchange of bubbles or one test, then the ping.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
+/// A peer is searched for again once its four attempts are 300 s old (RFC 4380 section 5.2.6).
+const NEXT_SEARCH: Duration = Duration::from_secs(300);
 const PING_EVERY: Duration = Duration::from_secs(1);
 
 /// A random port is kept in use for ten minutes after the last packet (RFC 6081 section 5.4.2.1),
