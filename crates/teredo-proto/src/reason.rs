@@ -179,7 +179,8 @@ drop_reasons! {
     QueueFull = "queue-full",
     /// The peer did not answer in time.
     PeerUnreachable = "peer-unreachable",
-    /// The destination embeds port 0, or one whose service might answer.
+    /// The destination embeds port 0, or one whose service might answer; or what a helper passes on
+    /// comes from such a port, to which it sends nothing back.
     DeniedPort = "denied-port",
     /// The peer list is full of peers worth keeping.
     PeerListFull = "peer-list-full",

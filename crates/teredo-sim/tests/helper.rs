@@ -12,9 +12,10 @@ use teredo_proto::role::{NatKind, OfflineReason, State};
 use teredo_proto::server::{Clients, EndpointCheck, KnownClient};
 use teredo_proto::{DropReason, Event};
 use teredo_sim::matrix::KINDS;
+use teredo_sim::nat::PortRange;
 use teredo_sim::trace::Packet;
 use teredo_sim::world::HOP_DELAY;
-use teredo_sim::{HostId, Link, NatConfig, Place, World};
+use teredo_sim::{HostId, Link, NatConfig, NatId, Place, World};
 use teredo_wire::helper::Status;
 
 use common::{SECOND, ping, ping_until_answered, qualify};
@@ -42,11 +43,20 @@ fn add_client(
     traversal: Traversal,
     helper: Option<HelperConfig>,
 ) -> HostId {
+    let pool = if kind == "addr" { 4 } else { 1 };
+    let nat = world.add_nat_at(Place::Internet, kind.parse().unwrap(), pool);
+    add_client_behind(world, nat, traversal, helper)
+}
+
+/// A client of a server of its own.
+fn add_client_behind(
+    world: &mut World,
+    nat: NatId,
+    traversal: Traversal,
+    helper: Option<HelperConfig>,
+) -> HostId {
     let server = world.add_server_with(|config| config.endpoint_check = EndpointCheck::Any);
     let addresses = world.server_addresses(server);
-    let config: NatConfig = kind.parse().unwrap();
-    let pool = if kind == "addr" { 4 } else { 1 };
-    let nat = world.add_nat_at(Place::Internet, config, pool);
     world.add_client_with(nat, |config| {
         (config.server, config.secondary) = addresses;
         config.traversal = traversal;
@@ -331,6 +341,44 @@ fn a_helper_and_a_server_share_a_host() {
         for pair in [(a, b), (b, a)] {
             assert_connect(&mut world, pair, &format!("{used_for:?}"));
         }
+    }
+}
+
+/// Protocol section 8.1: a helper sends nothing to some ports, from which its client hears a peer
+/// all the same if a NAT gives one to what that sends to the helper.
+//= X-R-03: a way from a port that the helper refuses is none, and another one is taken
+#[test]
+fn a_port_that_helpers_refuse_is_no_way_to_a_peer() {
+    let (peers, all) = (HelperUse::Peers, HelperUse::All);
+    let without_port = Traversal { sequential: false, ..ONLY_HELPER };
+    let cases = [
+        (all, ONLY_HELPER, false),   // the random port is another way
+        (all, without_port, true),   // the peer's helper is
+        (peers, without_port, true), // the same
+        (peers, ONLY_HELPER, false), // there is none
+    ];
+    for (used_for, traversal, has_own) in cases {
+        let mut refused = 0;
+        for seed in 0..200 {
+            let mut world = World::new(seed);
+            let [first, second] = ["a", "b"].map(|name| add_helper(&mut world, &[name]).1);
+            let own = helped("a", first, used_for);
+            let a = add_client(&mut world, "ps", ONLY_HELPER, own);
+            let ports = PortRange::new(1869, 1932);
+            let nat = world.add_nat(NatConfig { ports, ..NatConfig::ps() });
+            let own = helped("b", second, peers).filter(|_| has_own);
+            let b = add_client_behind(&mut world, nat, traversal, own);
+            qualify(&mut world, &[a, b]);
+            if world.client(b).unwrap().mapped().unwrap().port() == 1900 {
+                continue; // servers refuse it too
+            }
+            let answered = ping_until_answered(&mut world, &[(a, b)], 20 * SECOND);
+            let is_refused = world.dropped(a, DropReason::DeniedPort) > 0;
+            let must_meet = !is_refused || used_for == all || has_own;
+            refused += u32::from(is_refused);
+            assert_eq!(answered, [must_meet], "{used_for:?} {seed}\n{}", world.log_text());
+        }
+        assert!(refused > 0, "{used_for:?} {has_own}");
     }
 }
 

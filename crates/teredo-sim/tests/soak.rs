@@ -21,7 +21,7 @@ fn random_worlds_keep_what_is_promised() {
 /// Worlds in which two hosts did not meet that had to, each for a reason of its own (CHANGELOG.md).
 #[test]
 fn worlds_that_failed_once_keep_what_is_promised() {
-    for seed in [141_887, 507_202, 529_991, 665_540, 784_386, 1_001_703] {
+    for seed in [141_887, 507_202, 529_991, 580_446, 665_540, 784_386, 1_001_703] {
         if let Err(failure) = scenario::run(&scenario::bytes(seed), true) {
             panic!("seed {seed}: {}\n{}", failure.what, failure.story);
         }

@@ -19,6 +19,7 @@ use crate::client::outbox::Item;
 use crate::client::peer::Trust;
 use crate::client::qualification::Backoff;
 use crate::client::{Client, Phase};
+use crate::filter::DENIED_PORTS;
 use crate::keys::{HelperKey, Secret};
 use crate::reason::DropReason;
 use crate::role::{Arrival, Event, Inbound, Local, Outbound};
@@ -484,6 +485,10 @@ impl Client {
             return Err(DropReason::UnsolicitedFrame);
         }
         helper.unanswered_since = None;
+        // The helper passes on what comes from there, and nothing back: no way for a peer to keep.
+        if DENIED_PORTS.contains(&frame.endpoint.port()) {
+            return Err(DropReason::DeniedPort);
+        }
         let on = if helper.is_for_all() { Local::Primary } else { Local::Helper };
         let inbound = self.receive(now, Arrival { from: frame.endpoint, on }, frame.datagram)?;
         if let Some(helper) = &mut self.helper

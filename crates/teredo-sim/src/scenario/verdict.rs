@@ -3,6 +3,7 @@
 use core::net::SocketAddrV4;
 use core::time::Duration;
 
+use teredo_proto::DropReason;
 use teredo_proto::client::{Client, HelperState, QUEUED_TOTAL_MAX};
 use teredo_proto::filter::DENIED_PORTS;
 use teredo_proto::policy::{Rule, Service};
@@ -162,6 +163,12 @@ impl Scenario {
         mapped.is_some_and(|mapped| DENIED_PORTS.contains(&mapped.port()))
     }
 
+    /// How often something came through a client's helper from a port to which that sends nothing.
+    /// If a NAT gives one of those to what goes there, two clients may have no way but that one.
+    fn refused_by_helper(&self, pair: [HostId; 2]) -> u64 {
+        pair.map(|host| self.world.dropped(host, DropReason::DeniedPort)).iter().sum()
+    }
+
     /// Whether the NAT shows its kind to the client: one that preserves a port, or gives one, does
     /// so for the first mapping, which after a boot may be one to somebody else than the server.
     fn shows_its_kind(&self, member: &Member) -> bool {
@@ -179,7 +186,10 @@ impl Scenario {
         to: &Member,
         limit: Duration,
     ) -> Result<(), String> {
-        if self.is_met(from.host, to.host, limit)? {
+        let refused = self.refused_by_helper([from.host, to.host]);
+        if self.is_met(from.host, to.host, limit)?
+            || refused != self.refused_by_helper([from.host, to.host])
+        {
             return Ok(());
         }
         if !self.is_number_taken(from, to) && !self.is_number_taken(to, from) {
