@@ -298,13 +298,13 @@ fn a_managed_network_is_for_enterprise_clients() {
         assert_eq!((&off["state"], &off["port"]), (&json!("offline"), &Value::Null));
         assert_eq!(row(host, "Error"), "client is in a managed network");
         set(host, &["enterpriseclient"]);
-        daemon.wait_for("qualified");
+        wait_for(host, "qualified", |it| it["state"] == "qualified");
         assert_eq!(row(host, "Network"), "managed");
         set(host, &["client"]);
         wait_for(host, "off-line again", |it| it["reason"] == "managed-network");
         fs::write(&resolver, "search example.net\n").unwrap();
         daemon.signal("-HUP");
-        daemon.wait_for("qualified");
+        wait_for(host, "qualified", |it| it["state"] == "qualified");
         assert_eq!(row(host, "Network"), "unmanaged");
         daemon.interrupt();
     });
