@@ -192,6 +192,7 @@ pub struct Client {
     outbox: Outbox,
     events: Events,
     counters: Counters,
+    /// Behind the counters because it only counts, too: a wrong nonce changes nothing else.
     guesses: Guesses,
 }
 
